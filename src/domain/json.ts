@@ -1,0 +1,55 @@
+/** JSON that keeps every number to the digit. */
+
+export type JsonValue =
+  | null
+  | boolean
+  | number
+  | string
+  | JsonValue[]
+  | { [key: string]: JsonValue };
+export type JsonObject = { [key: string]: JsonValue };
+
+interface RawJson {
+  readonly rawJSON: string;
+}
+
+// Not yet in TypeScript's library: https://tc39.es/proposal-json-parse-with-source/
+const json = JSON as typeof JSON & {
+  rawJSON(text: string): RawJson;
+  isRawJSON(value: unknown): value is RawJson;
+  parse(
+    text: string,
+    reviver?: (key: string, value: unknown, context: { source?: string }) => unknown,
+  ): JsonValue;
+};
+
+// A number can only lose digits when it is long or has an exponent.
+const MAY_LOSE_DIGITS = /\d{16}|\d[eE]/;
+
+/**
+ * Parses JSON text. A number that a double can't hold to the digit becomes a raw JSON object, which
+ * JSON.stringify writes back as it came; `numberOf` gives its nearest double.
+ *
+ * @throws SyntaxError on text that is not JSON, RangeError when it is nested too deep
+ */
+export function parseJson(text: string): JsonValue {
+  if (!MAY_LOSE_DIGITS.test(text)) return JSON.parse(text) as JsonValue;
+  return json.parse(text, (_key: string, value: unknown, context: { source?: string }) =>
+    typeof value === 'number' && context.source !== undefined && context.source !== String(value)
+      ? json.rawJSON(context.source)
+      : value,
+  );
+}
+
+/** The number a JSON value stands for, null when it is not a number. May be infinite. */
+export function numberOf(value: unknown): number | null {
+  if (typeof value === 'number') return value;
+  return json.isRawJSON(value) ? Number(value.rawJSON) : null;
+}
+
+/** An own-property object, which a raw number is not. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !json.isRawJSON(value)
+  );
+}

@@ -1,0 +1,63 @@
+/** The durable log as the engine and the bridge see it. Adapters: src/engine/sources. */
+
+/** One record of a partition. `offset` grows by at least one from record to record. */
+export interface LogRecord {
+  offset: number;
+  /** Milliseconds since the epoch, set by the log when the record was appended. */
+  arrivalMs: number;
+  key: string | null;
+  /** The MQTT topic, from the record's `topic` header; null when the value is an envelope. */
+  topic: string | null;
+  value: Uint8Array;
+}
+
+/** A message on its way into the log. */
+export interface LogMessage {
+  topic: string;
+  /** Decides the partition: `user_id/device_id`, or null for a message without an owner. */
+  key: string | null;
+  value: Uint8Array;
+}
+
+/** Where the bridge puts messages. */
+export interface LogAppender {
+  /**
+   * Resolves once the message is durable; messages of one caller keep their order per key.
+   * Waits while the log is full; rejects when the log is closed or its disk fails.
+   */
+  append(message: LogMessage): Promise<void>;
+}
+
+/** One assigned partition, read by one lane. */
+export interface PartitionReader {
+  readonly partition: number;
+  /** Aborted when the partition is taken away or the source closes. */
+  readonly signal: AbortSignal;
+  /** The group's committed position: the next offset to read; null when there is none. */
+  committed(): Promise<number | null>;
+  /** `earliest`: first offset still in the log; `end`: the offset that the next record will get. */
+  range(): Promise<{ earliest: number; end: number }>;
+  /** The newest known `end`, without I/O. Never behind a record already read. */
+  end(): number;
+  /** Moves the read position. */
+  seek(offset: number): void;
+  /**
+   * The next records in order, at least one, at most `maxRecords`; waits for one up to `waitMs`
+   * and returns [] when none came or the signal aborted.
+   */
+  read(maxRecords: number, waitMs: number): Promise<LogRecord[]>;
+  /** Commits the group's position: `next` is the next offset to read. Never moves backwards. */
+  commit(next: number): Promise<void>;
+}
+
+/** A log as a source of lanes. */
+export interface Source {
+  /** Kafka's cluster id, or the embedded log's UUID. */
+  readonly logId: string;
+  readonly topic: string;
+  /** Calls `onAssigned` for every partition that this process is to read, now and later. */
+  start(onAssigned: (reader: PartitionReader) => void): Promise<void>;
+  /** Stops reading: aborts every reader's signal. Commits still work until `close`. */
+  pause(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,52 @@
+import type { JsonObject, JsonValue } from './json.ts';
+import type { Columns, ColumnValues } from './model.ts';
+import type { Micros } from './time.ts';
+
+/** One accepted measurement of one device. Its key is (time, userId, deviceId, sequenceId). */
+export interface Reading<C extends Columns = Columns> {
+  time: Micros;
+  userId: string;
+  deviceId: string;
+  /** An integer from 0 to 2^53 - 1. */
+  sequenceId: number;
+  columns: ColumnValues<C>;
+  /** Fields the model doesn't declare; null when there are none. */
+  extra: JsonObject | null;
+}
+
+/**
+ * The value under a rule key: a declared column, else a dotted path into the other fields. A field
+ * whose name itself holds the dots wins over the path. Undefined when there is none.
+ */
+export function valueAt(reading: Reading, key: string): JsonValue | undefined {
+  if (Object.hasOwn(reading.columns, key)) return reading.columns[key];
+  if (reading.extra === null) return undefined;
+  if (Object.hasOwn(reading.extra, key)) return reading.extra[key];
+  let value: JsonValue | undefined = reading.extra;
+  for (const name of key.split('.')) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name))
+      return undefined;
+    value = (value as JsonObject)[name];
+  }
+  return value;
+}
+
+/** Why a record became a dead letter: stable codes, as `deadLetters(reason:)` takes them. */
+export type RejectReason =
+  | 'BAD_TOPIC'
+  | 'BAD_JSON'
+  | 'BAD_ENCODING'
+  | 'TOO_LARGE'
+  | 'MISSING_FIELD'
+  | 'WRONG_TYPE'
+  | 'OUT_OF_RANGE'
+  | 'DEVICE_MISMATCH'
+  | 'TIME_OUT_OF_RANGE'
+  | 'UNSTORABLE_TEXT'
+  | 'REFUSED_BY_DATABASE';
+
+export interface Rejection {
+  reason: RejectReason;
+  /** One sentence: what was wrong, where, and what is accepted. */
+  detail: string;
+}

@@ -1,0 +1,57 @@
+/**
+ * Event time: integer microseconds since 1970-01-01T00:00:00Z, as a number. A double holds them
+ * exactly until the year 2255. Never a Date, whose milliseconds would merge distinct keys.
+ */
+export type Micros = number;
+
+export const MICROS_PER_MS = 1_000;
+export const MICROS_PER_SECOND = 1_000_000;
+
+const RFC_3339 =
+  /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|([+-])(\d\d):(\d\d))$/;
+
+/**
+ * Reads an RFC 3339 timestamp. More than six fraction digits are cut, not rounded, so that a time
+ * never moves into the next second. Null when the text is not one or names no real date.
+ */
+export function parseRfc3339(text: string): Micros | null {
+  const m = RFC_3339.exec(text);
+  if (!m) return null;
+  const year = Number(m[1]);
+  const month = Number(m[2]);
+  const day = Number(m[3]);
+  const hour = Number(m[4]);
+  const minute = Number(m[5]);
+  const second = Number(m[6]);
+  // A leap second is accepted and becomes the next minute's first, as POSIX time has none.
+  if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 60) return null;
+  if (day < 1 || day > daysInMonth(year, month)) return null;
+  let ms = Date.UTC(2000, month - 1, day, hour, minute, second);
+  if (year !== 2000) {
+    const date = new Date(0);
+    date.setUTCFullYear(year, month - 1, day);
+    date.setUTCHours(hour, minute, second);
+    ms = date.getTime();
+  }
+  if (m[9]) {
+    const offsetHours = Number(m[10]);
+    const offsetMinutes = Number(m[11]);
+    if (offsetHours > 23 || offsetMinutes > 59) return null;
+    ms -= (m[9] === '-' ? -1 : 1) * (offsetHours * 60 + offsetMinutes) * 60_000;
+  }
+  const fraction = m[7] ? Number(m[7].slice(0, 6).padEnd(6, '0')) : 0;
+  return ms * MICROS_PER_MS + fraction;
+}
+
+function daysInMonth(year: number, month: number): number {
+  const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+  return month === 2 ? (leap ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31;
+}
+
+/** RFC 3339 in UTC with three fraction digits, or six when the microseconds need them. */
+export function formatMicros(micros: Micros): string {
+  const ms = Math.floor(micros / MICROS_PER_MS);
+  const rest = micros - ms * MICROS_PER_MS;
+  const text = new Date(ms).toISOString();
+  return rest === 0 ? text : `${text.slice(0, -1)}${String(rest).padStart(3, '0')}Z`;
+}
