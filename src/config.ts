@@ -1,0 +1,222 @@
+/** The environment, read here and nowhere else. docs/configuration.md is made from this table. */
+import { z } from 'zod';
+import {
+  duration,
+  folder,
+  integer,
+  type Kind,
+  loopback,
+  oneOf,
+  port,
+  size,
+  text,
+  url,
+} from './config/kinds.ts';
+import { unknownSettings } from './config/unknown.ts';
+
+export interface Setting<T, Default extends string | null = string | null> {
+  /** The environment variable. */
+  name: string;
+  kind: Kind<T>;
+  /** As a user would write it; null where there is none. */
+  default: Default;
+  description: string;
+}
+
+function setting<T, const Default extends string | null>(
+  name: string,
+  kind: Kind<T>,
+  fallback: Default,
+  description: string,
+): Setting<T, Default> {
+  return { name, kind, default: fallback, description };
+}
+
+const MIB = 2 ** 20;
+const postgresUrl = url(['postgres', 'postgresql'], 'postgres://user:password@host:5432/database');
+const topicName = text(
+  'topic name',
+  /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/,
+  'use up to 249 letters, digits, ".", "_" and "-"',
+);
+
+/** Every setting, in the order of the documentation. */
+export const SETTINGS = {
+  host: setting(
+    'HOST',
+    loopback,
+    '127.0.0.1',
+    'Address that every server listens on. Only loopback, as there is no authentication yet.',
+  ),
+  port: setting('PORT', port, '4000', 'GraphQL, GraphiQL, WebSocket and health checks.'),
+  mqttPort: setting('MQTT_PORT', port, '1883', 'The embedded MQTT broker.'),
+  mqttUrl: setting(
+    'MQTT_URL',
+    url(['mqtt', 'mqtts'], 'mqtt://host:1883'),
+    null,
+    'Use this MQTT broker; the embedded one is not started.',
+  ),
+  databaseUrl: setting(
+    'DATABASE_URL',
+    postgresUrl,
+    null,
+    'Use this PostgreSQL (15 or later, with or without TimescaleDB); the embedded one is not ' +
+      'started. May be a transaction pooler.',
+  ),
+  databaseDirectUrl: setting(
+    'DATABASE_DIRECT_URL',
+    postgresUrl,
+    null,
+    'The same database past the pooler, for migrations, LISTEN and session locks. ' +
+      'Not needed where `DATABASE_URL` is no pooler.',
+  ),
+  postgresPort: setting('POSTGRES_PORT', port, '5433', 'The embedded PostgreSQL.'),
+  dataDir: setting(
+    'DATA_DIR',
+    folder(),
+    './data',
+    'Everything that the embedded parts keep. One process at a time.',
+  ),
+  logPartitions: setting(
+    'LOG_PARTITIONS',
+    integer(1, 64),
+    '4',
+    'Partitions of the embedded log; each is read by a lane of its own.',
+  ),
+  kafkaTopic: setting('KAFKA_TOPIC', topicName, 'iot-stream', 'Topic of the log.'),
+  kafkaGroupId: setting(
+    'KAFKA_GROUP_ID',
+    text('group id', /^[\x21-\x7e]{1,255}$/, 'use up to 255 ASCII characters without spaces'),
+    'pulsegraph',
+    'Consumer group under which the log is read and its offsets are committed.',
+  ),
+  logRetentionHours: setting(
+    'LOG_RETENTION_HOURS',
+    integer(1, 87_600),
+    '168',
+    'Age at which the embedded log drops records, once they are stored.',
+  ),
+  logMaxBytes: setting(
+    'LOG_MAX_BYTES',
+    size(MIB, 2 ** 40),
+    '1GiB',
+    'Size at which the embedded log drops its oldest records, once they are stored. Full of ' +
+      'records that are not: no message is acknowledged until there is room.',
+  ),
+  maxPayloadBytes: setting(
+    'MAX_PAYLOAD_BYTES',
+    size(256, 16 * MIB),
+    '65536',
+    'Larger telemetry payloads become dead letters.',
+  ),
+  batchMaxRows: setting(
+    'BATCH_MAX_ROWS',
+    integer(1, 50_000),
+    '1000',
+    'Readings in one transaction while the stream is live.',
+  ),
+  batchMaxWaitMs: setting(
+    'BATCH_MAX_WAIT_MS',
+    integer(0, 60_000),
+    '100',
+    'Milliseconds after which a batch is written though it is not full.',
+  ),
+  maxClockSkewMs: setting(
+    'MAX_CLOCK_SKEW',
+    duration('0s', '1d'),
+    'PT5M',
+    'A reading dated further ahead of its arrival is stored and not evaluated.',
+  ),
+  retentionDays: setting(
+    'RETENTION_DAYS',
+    integer(1, 36_500),
+    null,
+    'Age in days at which readings are deleted. Unset: never.',
+  ),
+  shutdownDeadlineMs: setting(
+    'SHUTDOWN_DEADLINE',
+    duration('1s', '10m'),
+    '10s',
+    'Time to store what was read, after the first SIGINT or SIGTERM. A second one forces.',
+  ),
+  logLevel: setting(
+    'LOG_LEVEL',
+    oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    'info',
+    'Lowest level that is logged.',
+  ),
+} as const;
+
+type Settings = typeof SETTINGS;
+
+/** One field for each setting; null where it is unset and has no default. Units are in the names. */
+export type Config = {
+  readonly [K in keyof Settings]: Settings[K] extends Setting<infer T, infer Default>
+    ? null extends Default
+      ? T | null
+      : T
+    : never;
+};
+
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+  /** @param faults one line each: the setting, what is wrong with it, what to write */
+  constructor(readonly faults: string[]) {
+    super(`the configuration has ${faults.length} fault(s):\n  ${faults.join('\n  ')}`);
+  }
+}
+
+/**
+ * Reads and checks every setting at once. An empty variable counts as unset.
+ *
+ * @throws ConfigError with all faults together, values without their secrets
+ */
+export function loadConfig(env: Record<string, string | undefined>): Config {
+  const entries = Object.entries(SETTINGS) as [keyof Config, Setting<unknown>][];
+  const schema = z.object(
+    Object.fromEntries(entries.map(([field, { kind }]) => [field, kind.schema.nullable()])),
+  );
+  const result = schema.safeParse(
+    Object.fromEntries(
+      entries.map(([field, { name, default: text }]) => [field, env[name] || text]),
+    ),
+  );
+  const names = entries.map(([, { name }]) => name);
+  const faults = result.success
+    ? contradictions(result.data as Config)
+    : result.error.issues.map((issue) => {
+        const { name, kind } = SETTINGS[issue.path[0] as keyof Config];
+        const value = env[name] ?? '';
+        return `${name}: "${kind.isUrl ? redactUrl(value) : value}" ${issue.message}`;
+      });
+  faults.push(...unknownSettings(env, names));
+  if (faults.length > 0 || !result.success) throw new ConfigError(faults);
+  return result.data as Config;
+}
+
+/** Settings that are right one by one and wrong together. */
+function contradictions(config: Config): string[] {
+  const faults: string[] = [];
+  const ports = [
+    [SETTINGS.port.name, config.port],
+    ...(config.mqttUrl === null ? [[SETTINGS.mqttPort.name, config.mqttPort] as const] : []),
+    ...(config.databaseUrl === null
+      ? [[SETTINGS.postgresPort.name, config.postgresPort] as const]
+      : []),
+  ] as const;
+  for (const [i, [name, port]] of ports.entries()) {
+    const other = ports.slice(0, i).find(([, taken]) => taken === port && port !== 0);
+    if (other) faults.push(`${name}: ${port} is also ${other[0]}; give each its own`);
+  }
+  if (config.databaseDirectUrl !== null && config.databaseUrl === null) {
+    faults.push('DATABASE_DIRECT_URL: set without DATABASE_URL; set both, or only DATABASE_URL');
+  }
+  return faults;
+}
+
+/** A URL fit for a log or a screen: the password, and any secret in the query, is `***`. */
+export function redactUrl(url: string): string {
+  return url
+    .replace(/^([a-z][a-z0-9+.-]*:\/\/)?([^:/?#@]*):.*@/is, '$1$2:***@')
+    .replace(/([?&][^=&#]*(?:pass|secret|token|key)[^=&#]*=)[^&#]*/gi, '$1***');
+}

@@ -1,0 +1,159 @@
+/** The kinds of values that settings have: each reads the text of an environment variable. */
+import { isIPv4 } from 'node:net';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+
+export interface Kind<T> {
+  /** As the documentation names it. */
+  label: string;
+  /** Reads the text; its one issue goes on from the value: `is not a port; write ...`. */
+  schema: z.ZodType<T, string>;
+  /** A fault shows the value only without its secrets. */
+  isUrl?: boolean;
+}
+
+/** `parse` gives null for a text that is not `what`; `fix` says what to write instead. */
+function kind<T>(label: string, what: string, fix: string, parse: (text: string) => T | null) {
+  const schema = z.string().transform((text, context) => {
+    const value = parse(text);
+    if (value !== null) return value;
+    context.addIssue({ code: 'custom', message: `is not ${what}; ${fix}` });
+    return z.NEVER;
+  });
+  return { label, schema } satisfies Kind<T>;
+}
+
+export const text = (label: string, pattern: RegExp, fix: string): Kind<string> =>
+  kind(label, `a ${label}`, fix, (value) => (pattern.test(value) ? value : null));
+
+export function integer(min: number, max: number): Kind<number> {
+  const what = 'a whole number in range';
+  return kind(`integer, ${min} to ${max}`, what, `write one from ${min} to ${max}`, (value) =>
+    within(value, min, max),
+  );
+}
+
+function within(value: string, min: number, max: number): number | null {
+  const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
+  return number >= min && number <= max ? number : null;
+}
+
+const SERVICE_LINK = /^tcp:\/\//;
+
+export const port: Kind<number> = {
+  label: 'port, 0 = any free one',
+  schema: z.string().transform((value, context) => {
+    const number = within(value, 0, 65_535);
+    if (number !== null) return number;
+    // Kubernetes writes POSTGRES_PORT=tcp://10.0.0.7:5432 for a service that is named postgres.
+    const cause = SERVICE_LINK.test(value)
+      ? ' (Kubernetes sets it for a service of that name: turn enableServiceLinks off)'
+      : '';
+    const message = `is not a port; write a number from 0 to 65535${cause}`;
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  }),
+};
+
+export const loopback: Kind<string> = kind(
+  'loopback address',
+  'a loopback address, and there is no authentication yet',
+  'write 127.0.0.1, ::1 or localhost, and let a proxy that authenticates face the network',
+  (value) =>
+    value === 'localhost' || value === '::1' || (isIPv4(value) && value.startsWith('127.'))
+      ? value
+      : null,
+);
+
+export function oneOf<const T extends string>(...values: T[]): Kind<T> {
+  const list = values.join(', ');
+  return kind(list, 'one of these', `write ${list}`, (value) =>
+    values.includes(value as T) ? (value as T) : null,
+  );
+}
+
+export function folder(): Kind<string> {
+  const fix = 'write the whole path, as only a shell expands ~';
+  return kind('folder', 'a folder', fix, (value) =>
+    value.startsWith('~') ? null : resolve(value),
+  );
+}
+
+/** A URL of one of these schemes that names a host. Several hosts are the driver's to read. */
+export function url(schemes: string[], example: string): Kind<string> {
+  const pattern = new RegExp(`^(?:${schemes.join('|')})://(?:[^/?#]*@)?[^/?#@]+(?:[/?#]|$)`);
+  const what = `a ${schemes[0]}:// URL with a host`;
+  const parse = (value: string) => (pattern.test(value) ? value : null);
+  return { ...kind('URL', what, `write ${example}`, parse), isUrl: true };
+}
+
+const SIZE = /^(\d{1,15})\s?(KiB|MiB|GiB|TiB)?$/i;
+const SIZE_UNITS: Record<string, number> = {
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  tib: 2 ** 40,
+};
+
+/** Bytes, from `min` to `max`. */
+export function size(min: number, max: number): Kind<number> {
+  const range = `${formatSize(min)} to ${formatSize(max)}`;
+  return kind(
+    `size, ${range}`,
+    `a size from ${range}`,
+    'write bytes, or such as 512MiB',
+    (value) => {
+      const match = SIZE.exec(value);
+      if (!match) return null;
+      const bytes = Number(match[1]) * (SIZE_UNITS[match[2]?.toLowerCase() ?? ''] ?? 1);
+      return bytes >= min && bytes <= max ? bytes : null;
+    },
+  );
+}
+
+function formatSize(bytes: number): string {
+  for (const [unit, factor] of [
+    ['GiB', 2 ** 30],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ] as const) {
+    if (bytes >= factor && bytes % factor === 0) return `${bytes / factor}${unit}`;
+  }
+  return String(bytes);
+}
+
+// Weeks to seconds: months and years have no fixed length.
+const ISO_DURATION =
+  /^P(?=[\dT])(?:(\d+)W)?(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,3})?)S)?)?$/;
+const ISO_UNITS_MS = [604_800_000, 86_400_000, 3_600_000, 60_000, 1_000];
+const SHORT_DURATION = /^(\d{1,12})(ms|s|m|h|d)$/;
+const SHORT_UNITS_MS: Record<string, number> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** Milliseconds of `PT1M30S`, `90s` or `500ms`; null for any other text. */
+export function parseDurationMs(value: string): number | null {
+  const short = SHORT_DURATION.exec(value);
+  if (short) return Number(short[1]) * (SHORT_UNITS_MS[short[2] ?? ''] ?? Number.NaN);
+  const iso = ISO_DURATION.exec(value);
+  if (!iso) return null;
+  return ISO_UNITS_MS.reduce(
+    (sum, unitMs, i) => sum + Math.round(Number(iso[i + 1] ?? 0) * unitMs),
+    0,
+  );
+}
+
+/** Milliseconds, between two durations that are themselves written as a user would. */
+export function duration(min: string, max: string): Kind<number> {
+  const minMs = parseDurationMs(min) ?? 0;
+  const maxMs = parseDurationMs(max) ?? 0;
+  const what = `a duration from ${min} to ${max}`;
+  return kind(`duration, ${min} to ${max}`, what, 'write such as 90s, 5m or PT5M', (value) => {
+    const ms = parseDurationMs(value);
+    return ms !== null && ms >= minMs && ms <= maxMs ? ms : null;
+  });
+}
