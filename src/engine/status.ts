@@ -1,0 +1,37 @@
+/** What the engine tells about itself, to /readyz, /metrics and `Query.ingest`. */
+
+export type LaneState = 'STARTING' | 'RUNNING' | 'WAITING' | 'STOPPED' | 'FAILED';
+
+export interface LaneStatus {
+  partition: number;
+  state: LaneState;
+  /** Why it waits or failed; null while it runs. */
+  problem: string | null;
+  /** Highest offset whose effects are stored; -1 before the first. */
+  watermark: number;
+  /** The offset that the log's next record will get. */
+  end: number;
+  /** Records in the log that are not stored yet. */
+  lag: number;
+}
+
+/** Counted since the start of the process. */
+export interface IngestCounters {
+  records: number;
+  batches: number;
+  live: number;
+  late: number;
+  replay: number;
+  future: number;
+  deadLetters: number;
+  transitions: number;
+  /** Batches given up and read again: the fence, another version of the rules, a refused row. */
+  rewinds: number;
+  /** Starts above watermark + 1: records that the log no longer had. */
+  gaps: number;
+}
+
+export interface EngineStatus {
+  lanes: LaneStatus[];
+  counters: IngestCounters;
+}
