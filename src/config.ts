@@ -187,7 +187,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     : result.error.issues.map((issue) => {
         const { name, kind } = SETTINGS[issue.path[0] as keyof Config];
         const value = env[name] ?? '';
-        return `${name}: "${kind.isUrl ? redactUrl(value) : value}" ${issue.message}`;
+        return `${name}: ${JSON.stringify(kind.isUrl ? redactUrl(value) : value)} ${issue.message}`;
       });
   faults.push(...unknownSettings(env, names));
   if (faults.length > 0 || !result.success) throw new ConfigError(faults);

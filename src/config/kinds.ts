@@ -58,7 +58,7 @@ export const port: Kind<number> = {
 export const loopback: Kind<string> = kind(
   'loopback address',
   'a loopback address, and there is no authentication yet',
-  'write 127.0.0.1, ::1 or localhost, and let a proxy that authenticates face the network',
+  'write 127.0.0.1, ::1 or localhost',
   (value) =>
     value === 'localhost' || value === '::1' || (isIPv4(value) && value.startsWith('127.'))
       ? value
@@ -82,7 +82,7 @@ export function folder(): Kind<string> {
 /** A URL of one of these schemes that names a host. Several hosts are the driver's to read. */
 export function url(schemes: string[], example: string): Kind<string> {
   const pattern = new RegExp(`^(?:${schemes.join('|')})://(?:[^/?#]*@)?[^/?#@]+(?:[/?#]|$)`);
-  const what = `a ${schemes[0]}:// URL with a host`;
+  const what = `a URL with a host, beginning with ${schemes.map((s) => `${s}://`).join(' or ')}`;
   const parse = (value: string) => (pattern.test(value) ? value : null);
   return { ...kind('URL', what, `write ${example}`, parse), isUrl: true };
 }

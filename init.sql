@@ -1,0 +1,221 @@
+-- Made by `bun run generate` from src/model.ts and src/store/migrations.ts: edit those.
+BEGIN;
+CREATE TABLE IF NOT EXISTS schema_migrations (
+  version integer PRIMARY KEY,
+  name text NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- 1: readings
+-- A hypertable where TimescaleDB is installed; elsewhere monthly partitions, which the writer makes
+-- before it needs them.
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
+    CREATE EXTENSION IF NOT EXISTS timescaledb;
+    CREATE TABLE raw_telemetry (
+      time timestamptz NOT NULL,
+      user_id text NOT NULL,
+      device_id text NOT NULL,
+      sequence_id bigint NOT NULL,
+      temperature double precision,
+      battery integer,
+      extra_data jsonb,
+      PRIMARY KEY (time, user_id, device_id, sequence_id)
+    );
+    PERFORM create_hypertable('raw_telemetry', 'time', create_default_indexes => false);
+  ELSE
+    CREATE TABLE raw_telemetry (
+      time timestamptz NOT NULL,
+      user_id text NOT NULL,
+      device_id text NOT NULL,
+      sequence_id bigint NOT NULL,
+      temperature double precision,
+      battery integer,
+      extra_data jsonb,
+      PRIMARY KEY (time, user_id, device_id, sequence_id)
+    ) PARTITION BY RANGE (time);
+  END IF;
+END $$;
+
+CREATE INDEX raw_telemetry_device_time ON raw_telemetry (user_id, device_id, time DESC);
+INSERT INTO schema_migrations (version, name) VALUES (1, 'readings');
+
+-- 2: engine
+-- The highest offset whose effects are stored, for each partition of each log that was ever read.
+CREATE TABLE watermarks (
+  log_id text NOT NULL,
+  topic text NOT NULL,
+  partition integer NOT NULL,
+  watermark bigint NOT NULL,
+  -- Newest log timestamp covered: an older offset with a newer one betrays a new log.
+  covered_at timestamptz NOT NULL,
+  PRIMARY KEY (log_id, topic, partition)
+);
+
+CREATE TABLE device_state (
+  user_id text NOT NULL,
+  device_id text NOT NULL,
+  partition integer NOT NULL,
+  version bigint NOT NULL,
+  first_seen_at timestamptz NOT NULL,
+  newest_time timestamptz,
+  last_arrival_at timestamptz NOT NULL,
+  -- For each rule id: the last reading it took into account, and its open episode.
+  rules jsonb NOT NULL,
+  PRIMARY KEY (user_id, device_id)
+);
+
+-- One row for each episode.
+CREATE TABLE alerts (
+  id text PRIMARY KEY,
+  user_id text NOT NULL,
+  device_id text NOT NULL,
+  rule_id text NOT NULL,
+  rule_version integer NOT NULL,
+  status text NOT NULL CHECK (status IN ('FIRING', 'RESOLVED')),
+  severity text NOT NULL CHECK (severity IN ('INFO', 'WARNING', 'CRITICAL')),
+  message text NOT NULL,
+  key text,
+  operator text,
+  threshold jsonb,
+  value jsonb,
+  started_at timestamptz NOT NULL,
+  last_seen_at timestamptz NOT NULL,
+  resolved_at timestamptz,
+  resolve_reason text,
+  acknowledged_at timestamptz,
+  snoozed_until timestamptz,
+  -- Evidence: the reading that made it fire.
+  partition integer NOT NULL,
+  "offset" bigint NOT NULL,
+  sequence_id bigint NOT NULL,
+  event_time timestamptz NOT NULL,
+  arrival_time timestamptz NOT NULL
+);
+CREATE INDEX alerts_user_started ON alerts (user_id, started_at DESC, id);
+CREATE INDEX alerts_device_started ON alerts (user_id, device_id, started_at DESC, id);
+CREATE INDEX alerts_firing ON alerts (user_id, device_id) WHERE status = 'FIRING';
+
+-- Append-only transitions, each as it was then. The outbox of users/{user}/alerts.
+CREATE SEQUENCE alert_events_seq;
+CREATE TABLE alert_events (
+  seq bigint PRIMARY KEY,
+  id text NOT NULL UNIQUE,
+  alert_id text NOT NULL,
+  type text NOT NULL,
+  status text NOT NULL,
+  user_id text NOT NULL,
+  device_id text NOT NULL,
+  rule_id text NOT NULL,
+  severity text NOT NULL,
+  message text NOT NULL,
+  key text,
+  operator text,
+  threshold jsonb,
+  value jsonb,
+  time timestamptz NOT NULL,
+  started_at timestamptz NOT NULL,
+  actor text,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  published_at timestamptz
+);
+CREATE INDEX alert_events_user_seq ON alert_events (user_id, seq);
+CREATE INDEX alert_events_alert ON alert_events (alert_id, seq);
+
+-- How far the elected publisher has come: one contiguous position for each stream it sends.
+CREATE TABLE publisher_positions (
+  stream text PRIMARY KEY,
+  seq bigint NOT NULL,
+  updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE dead_letters (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  log_id text NOT NULL,
+  log_topic text NOT NULL,
+  partition integer NOT NULL,
+  "offset" bigint NOT NULL,
+  topic text,
+  reason text NOT NULL,
+  detail text NOT NULL,
+  payload bytea NOT NULL,
+  arrival_time timestamptz NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (log_id, log_topic, partition, "offset")
+);
+CREATE INDEX dead_letters_reason ON dead_letters (reason, id);
+INSERT INTO schema_migrations (version, name) VALUES (2, 'engine');
+
+-- 3: rules
+-- A user's rules as written, by whatever way, and beside them what was made of it.
+CREATE TABLE user_configs (
+  user_id text PRIMARY KEY,
+  temperature_max double precision,
+  rules jsonb NOT NULL DEFAULT '[]',
+  version integer NOT NULL DEFAULT 1,
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  updated_by text NOT NULL DEFAULT 'sql',
+  -- The last valid content, which is in force: {"shorthands": {...}, "rules": [...]}.
+  accepted jsonb NOT NULL DEFAULT '{"shorthands": {}, "rules": []}',
+  accepted_version integer NOT NULL DEFAULT 0,
+  accepted_at timestamptz NOT NULL DEFAULT now(),
+  -- The last version that was looked at, and its faults.
+  reviewed_version integer NOT NULL DEFAULT 0,
+  issues jsonb NOT NULL DEFAULT '[]'
+);
+
+-- Every change of user_configs, in commit order: what replicas poll, and the history.
+CREATE SEQUENCE rule_changes_seq;
+CREATE TABLE rule_changes (
+  seq bigint PRIMARY KEY,
+  user_id text NOT NULL,
+  version integer NOT NULL,
+  kind text NOT NULL CHECK (kind IN ('WRITTEN', 'REVIEWED', 'DELETED')),
+  actor text NOT NULL,
+  changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  content jsonb
+);
+CREATE INDEX rule_changes_user ON rule_changes (user_id, version);
+
+CREATE FUNCTION user_configs_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  change_kind text;
+  actor text := coalesce(nullif(current_setting('pulsegraph.actor', true), ''), 'sql');
+BEGIN
+  PERFORM pg_advisory_xact_lock(7205004);
+  IF TG_OP = 'DELETE' THEN
+    INSERT INTO rule_changes (seq, user_id, version, kind, actor)
+    VALUES (nextval('rule_changes_seq'), OLD.user_id, OLD.version + 1, 'DELETED', actor);
+    RETURN OLD;
+  END IF;
+  IF TG_OP = 'INSERT' THEN
+    change_kind := 'WRITTEN';
+    NEW.version := 1 + coalesce(
+      (SELECT max(version) FROM rule_changes WHERE user_id = NEW.user_id), 0);
+    NEW.accepted_version := 0;
+    NEW.reviewed_version := 0;
+  ELSIF NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
+    change_kind := 'REVIEWED';
+    NEW.version := OLD.version;
+  ELSIF (NEW.rules, NEW.temperature_max) IS DISTINCT FROM (OLD.rules, OLD.temperature_max) THEN
+    change_kind := 'WRITTEN';
+    NEW.version := OLD.version + 1;
+  ELSE
+    NEW.version := OLD.version;
+    RETURN NEW;
+  END IF;
+  IF change_kind = 'WRITTEN' THEN
+    NEW.updated_at := clock_timestamp();
+    NEW.updated_by := actor;
+  END IF;
+  INSERT INTO rule_changes (seq, user_id, version, kind, actor, content)
+  VALUES (nextval('rule_changes_seq'), NEW.user_id, NEW.version, change_kind, NEW.updated_by,
+          jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+  RETURN NEW;
+END $$;
+
+CREATE TRIGGER user_configs_changed BEFORE INSERT OR UPDATE OR DELETE ON user_configs
+  FOR EACH ROW EXECUTE FUNCTION user_configs_changed();
+INSERT INTO schema_migrations (version, name) VALUES (3, 'rules');
+COMMIT;

@@ -1,0 +1,175 @@
+import { describe, expect, test } from 'bun:test';
+import { resolve } from 'node:path';
+import fc from 'fast-check';
+import { ConfigError, loadConfig, redactUrl, SETTINGS } from '../src/config.ts';
+
+type Env = Record<string, string | undefined>;
+
+function faultsOf(env: Env): string[] {
+  try {
+    loadConfig(env);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults;
+    throw error;
+  }
+}
+
+describe('values', () => {
+  test('an empty environment gives the defaults', () => {
+    expect(loadConfig({})).toEqual({
+      host: '127.0.0.1',
+      port: 4000,
+      mqttPort: 1883,
+      mqttUrl: null,
+      databaseUrl: null,
+      databaseDirectUrl: null,
+      postgresPort: 5433,
+      dataDir: resolve('data'),
+      logPartitions: 4,
+      kafkaTopic: 'iot-stream',
+      kafkaGroupId: 'pulsegraph',
+      logRetentionHours: 168,
+      logMaxBytes: 2 ** 30,
+      maxPayloadBytes: 65_536,
+      batchMaxRows: 1_000,
+      batchMaxWaitMs: 100,
+      maxClockSkewMs: 300_000,
+      retentionDays: null,
+      shutdownDeadlineMs: 10_000,
+      logLevel: 'info',
+    });
+  });
+
+  test('an empty variable counts as unset', () => {
+    const empty = Object.fromEntries(Object.values(SETTINGS).map(({ name }) => [name, '']));
+    expect(loadConfig(empty)).toEqual(loadConfig({}));
+  });
+
+  test.each([
+    ['P1W', 604_800_000],
+    ['P1DT2H', 93_600_000],
+    ['PT1M30.5S', 90_500],
+    ['PT0S', 0],
+    ['90s', 90_000],
+    ['5m', 300_000],
+    ['500ms', 500],
+    ['2h', 7_200_000],
+  ])('a duration of %s', (text, ms) => {
+    if (ms > 86_400_000) expect(faultsOf({ MAX_CLOCK_SKEW: text })).toHaveLength(1);
+    else expect(loadConfig({ MAX_CLOCK_SKEW: text }).maxClockSkewMs).toBe(ms);
+  });
+
+  test.each([
+    ['1GiB', 2 ** 30],
+    ['512 mib', 2 ** 29],
+    ['1048576', 2 ** 20],
+  ])('a size of %s', (text, bytes) => {
+    expect(loadConfig({ LOG_MAX_BYTES: text }).logMaxBytes).toBe(bytes);
+  });
+
+  test('port 0 may be asked for by all servers', () => {
+    const config = loadConfig({ PORT: '0', MQTT_PORT: '0', POSTGRES_PORT: '0' });
+    expect([config.port, config.mqttPort, config.postgresPort]).toEqual([0, 0, 0]);
+  });
+});
+
+describe('faults', () => {
+  test.each([
+    ['PORT', 'abc', 'PORT: "abc" is not a port; write a number from 0 to 65535'],
+    ['PORT', '65536', 'PORT: "65536" is not a port; write a number from 0 to 65535'],
+    ['BATCH_MAX_ROWS', '1e3', 'is not a whole number in range; write one from 1 to 50000'],
+    ['HOST', '0.0.0.0', 'is not a loopback address, and there is no authentication yet'],
+    ['HOST', '::', 'write 127.0.0.1, ::1 or localhost'],
+    ['MAX_CLOCK_SKEW', '5', 'write such as 90s, 5m or PT5M'],
+    ['MAX_CLOCK_SKEW', 'PT', 'is not a duration'],
+    ['MAX_CLOCK_SKEW', 'P1M', 'is not a duration'],
+    ['LOG_MAX_BYTES', '1GB', 'write bytes, or such as 512MiB'],
+    ['LOG_MAX_BYTES', '10', 'is not a size from 1MiB'],
+    ['LOG_LEVEL', 'loud', 'write trace, debug, info, warn, error, fatal, silent'],
+    ['MQTT_URL', 'broker:1883', 'is not a URL with a host, beginning with mqtt:// or mqtts://'],
+    ['DATABASE_URL', 'postgres:///db', 'is not a URL with a host'],
+    ['DATA_DIR', '~/pulse', 'only a shell expands ~'],
+    ['KAFKA_TOPIC', 'two words', 'is not a topic name'],
+    ['POSTGRES_PORT', 'tcp://10.0.0.1:5432', 'turn enableServiceLinks off'],
+    ['DATABASE_DIRECT_URL', 'postgres://h/d', 'set without DATABASE_URL'],
+    ['PORT', '1883', 'MQTT_PORT: 1883 is also PORT'],
+  ])('%s=%s', (name, value, fault) => {
+    const faults = faultsOf({ [name]: value });
+    expect(faults).toHaveLength(1);
+    expect(faults[0]).toContain(fault);
+  });
+
+  test('all are reported together, in one message', () => {
+    const faults = faultsOf({ PORT: 'x', HOST: '1.2.3.4', LOG_LEVEL: 'x', BATCH_MAX_ROW: '1' });
+    expect(faults.map((fault) => fault.split(/[: ]/)[0])).toEqual([
+      'HOST',
+      'PORT',
+      'LOG_LEVEL',
+      'BATCH_MAX_ROW',
+    ]);
+    expect(new ConfigError(faults).message).toContain('PORT: "x"');
+  });
+
+  test('the port of an embedded part that is not started clashes with nothing', () => {
+    expect(loadConfig({ PORT: '1883', MQTT_URL: 'mqtt://broker' }).port).toBe(1883);
+  });
+});
+
+describe('variables that are no settings', () => {
+  test.each([
+    ['BATCH_MAX_ROW', 'BATCH_MAX_ROWS'],
+    ['DATABASE_ULR', 'DATABASE_URL'],
+    ['LOG_PARTITION', 'LOG_PARTITIONS'],
+    ['PULSEGRAPH_PORT', 'PORT'],
+    ['MQTT_PROT', 'MQTT_PORT'],
+    ['KAFKA_TOPICS', 'KAFKA_TOPIC'],
+    ['data_dir', 'DATA_DIR'],
+  ])('%s was meant to be %s', (name, meant) => {
+    expect(faultsOf({ [name]: '1' })).toEqual([`${name} is not a setting: did you mean ${meant}?`]);
+  });
+
+  test('KAFKA_BROKERS is refused, not ignored', () => {
+    expect(faultsOf({ KAFKA_BROKERS: 'a:9092' })[0]).toStartWith('KAFKA_BROKERS is not a setting');
+  });
+
+  test("a shell's own variables are nobody's fault", () => {
+    const shell = `HOME PATH HOSTNAME HOSTTYPE LOGNAME LOGLEVEL PORTS LOG_DIR XDG_DATA_DIRS MAX_JOBS
+      POSTGRES_HOST POSTGRES_USER POSTGRES_PASSWORD POSTGRES_DB PGPORT DATA_HOME DATABASE_HOST
+      KAFKA_HOME KAFKA_OPTS KAFKA_HEAP_OPTS KAFKA_SERVICE_HOST MQTT_PORT_1883_TCP_ADDR
+      MQTT_SERVICE_PORT BATCH_TASK_INDEX npm_config_user_agent npm_package_json NODE_ENV _`;
+    const env = Object.fromEntries(shell.split(/\s+/).map((name) => [name, '1']));
+    expect(faultsOf(env)).toEqual([]);
+    expect(faultsOf({ KAFKA_HOME: '/opt/kafka', MQTT_HOST: 'a' })).toHaveLength(1);
+  });
+
+  test('an empty one is unset', () => {
+    expect(faultsOf({ BATCH_MAX_ROW: '' })).toEqual([]);
+  });
+});
+
+describe('secrets', () => {
+  test.each([
+    ['postgres://u:pw@h:5432/d', 'postgres://u:***@h:5432/d'],
+    ['postgres://u:p@pw/x@h/d', 'postgres://u:***@h/d'],
+    ['postgres://:pw@h/d', 'postgres://:***@h/d'],
+    ['postgres://h/d?user=u&password=pw', 'postgres://h/d?user=u&password=***'],
+    ['u:pw@h', 'u:***@h'],
+    ['mqtt://h:1883', 'mqtt://h:1883'],
+  ])('%s', (url, redacted) => {
+    expect(redactUrl(url)).toBe(redacted);
+  });
+
+  test('no fault shows a password, however malformed its URL is', () => {
+    const mark = 'hunter2';
+    const piece = fc.string({ maxLength: 6 });
+    const scheme = fc.constantFrom('postgres://', 'postgre://', 'postgres:/', 'mqtt://', '');
+    const user = piece.map((s) => s.replaceAll(/[:@/?#]/g, ''));
+    fc.assert(
+      fc.property(scheme, user, piece, piece, (start, name, before, after) => {
+        const env = { DATABASE_URL: `${start}${name}:${before}${mark}${after}@host:x` };
+        expect(faultsOf(env).join()).not.toContain(mark);
+      }),
+    );
+  });
+});
