@@ -51,10 +51,12 @@ export interface ModelDefinition<C extends Columns> {
   shorthands: Record<string, { id: string; key: keyof C & string; operator: '>' | '<' }>;
 }
 
-export interface Model<C extends Columns = Columns> extends ModelDefinition<C> {
+/** A checked model. Any model is a `Model`, so nothing here takes a column's name as a type. */
+export interface Model<C extends Columns = Columns> extends Omit<ModelDefinition<C>, 'shorthands'> {
+  shorthands: Record<string, { id: string; key: string; operator: '>' | '<' }>;
   /** The primary key, in order; the time column first, as TimescaleDB needs it in there. */
   key: readonly ['time', 'user_id', 'device_id', 'sequence_id'];
-  columnNames: readonly (keyof C & string)[];
+  columnNames: readonly string[];
 }
 
 /** What every model has; a declared column may not take one of these names. */
