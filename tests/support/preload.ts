@@ -1,0 +1,5 @@
+import { afterAll } from 'bun:test';
+import { stopTestServer } from './postgres.ts';
+
+// In a preloaded file this runs once, after the last test file.
+afterAll(stopTestServer, 30_000);
