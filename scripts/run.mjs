@@ -40,7 +40,10 @@ function installer() {
   if (process.versions.bun) return [process.execPath, ['install', '--frozen-lockfile']];
   // `ci` would delete what a process that is already running in this folder still needs.
   const how = existsSync(MODULES) ? ['install', '--no-save'] : ['ci'];
-  return ['npm', [...how, '--include=dev', '--include=optional', '--no-audit', '--no-fund']];
+  return [
+    'npm',
+    [...how, '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'],
+  ];
 }
 
 /** The path of a bun that runs. npm may skip its postinstall script, which puts it in place. */
