@@ -27,9 +27,9 @@ export interface BooleanColumn {
 export type Column = DoubleColumn | IntegerColumn | TextColumn | BooleanColumn;
 export type Columns = Record<string, Column>;
 
-type JsType<C extends Column> = C['type'] extends 'text'
+type JsType<C extends Column> = C extends TextColumn
   ? string
-  : C['type'] extends 'boolean'
+  : C extends BooleanColumn
     ? boolean
     : number;
 

@@ -1,0 +1,238 @@
+import {
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  numberOf,
+  parseJson,
+} from '../domain/json.ts';
+import type { LogRecord } from '../domain/log.ts';
+import { type Column, KEY_COLUMNS, type Model } from '../domain/model.ts';
+import type { Reading, Rejection, RejectReason } from '../domain/reading.ts';
+import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, parseRfc3339 } from '../domain/time.ts';
+import { compileTopic, type TopicNames } from '../domain/topic.ts';
+
+export type Decoded =
+  | { ok: true; reading: Reading; extraText: string | null; topic: string }
+  | { ok: false; rejection: Rejection; topic: string | null };
+
+export type Decode = (record: LogRecord) => Decoded;
+
+const EARLIEST = Date.UTC(2000, 0, 1) * MICROS_PER_MS;
+const ONE_DAY = 86_400 * MICROS_PER_SECOND;
+/** Below it a number is epoch seconds (until the year 5138), from it on milliseconds (since 1973). */
+const FIRST_MILLISECONDS = 1e11;
+/** A key of this size still fits the index of its table, with room to spare. */
+const MAX_NAME_BYTES = 256;
+
+class Rejected extends Error {
+  constructor(readonly rejection: Rejection) {
+    super(rejection.detail);
+  }
+}
+
+function reject(reason: RejectReason, detail: string): never {
+  throw new Rejected({ reason, detail });
+}
+
+/**
+ * Makes the stage that turns a log record into a reading, or says why it can't. Accepts the raw
+ * payload with its MQTT topic beside it, or the envelope {"topic": ..., "payload": object or text}.
+ * Never throws for what a device sent.
+ */
+export function createDecoder(model: Model, options: { maxPayloadBytes: number }): Decode {
+  const pattern = compileTopic(model.topic);
+  const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  const columns = Object.entries(model.columns);
+  const declared = new Set<string>([...KEY_COLUMNS, ...model.columnNames]);
+
+  function decode(record: LogRecord): Decoded {
+    let topic = record.topic;
+    try {
+      if (record.value.byteLength > options.maxPayloadBytes) {
+        const size = record.value.byteLength;
+        reject(
+          'TOO_LARGE',
+          `the payload has ${size} bytes; at most ${options.maxPayloadBytes} are taken`,
+        );
+      }
+      let text = decodeText(utf8, record.value);
+      let payload = parse(text);
+      if (topic === null) {
+        const envelope = openEnvelope(payload);
+        topic = envelope.topic;
+        if (typeof envelope.payload === 'string') {
+          text = envelope.payload;
+          payload = parse(text);
+        } else {
+          payload = envelope.payload;
+        }
+      }
+      const names = namesIn(topic);
+      if (!isJsonObject(payload)) reject('BAD_JSON', 'the payload is not a JSON object');
+      // Only an escape can bring in what Postgres can't store: raw, JSON or UTF-8 refuses it.
+      if (text.includes('\\u')) checkText(payload, '');
+      return { ok: true, topic, ...toReading(payload, names, record.arrivalMs * MICROS_PER_MS) };
+    } catch (error) {
+      if (error instanceof Rejected) return { ok: false, rejection: error.rejection, topic };
+      if (error instanceof RangeError) {
+        const detail = 'the payload is nested too deep';
+        return { ok: false, rejection: { reason: 'BAD_JSON', detail }, topic };
+      }
+      throw error;
+    }
+  }
+
+  function namesIn(topic: string): TopicNames {
+    const names = pattern.match(topic);
+    if (names === null) return reject('BAD_TOPIC', `the topic is not of the form ${model.topic}`);
+    for (const name of [names.userId, names.deviceId]) {
+      // A character has three bytes at the most (four for two units), so short names need no count.
+      if (name.length > MAX_NAME_BYTES / 3 && Buffer.byteLength(name) > MAX_NAME_BYTES) {
+        reject('BAD_TOPIC', `a name in the topic has more than ${MAX_NAME_BYTES} bytes`);
+      }
+    }
+    return names;
+  }
+
+  function toReading(payload: JsonObject, names: TopicNames, arrival: Micros) {
+    checkNames(payload, names);
+    const time = decodeTime(payload.time, arrival);
+    const sequenceId = decodeSequenceId(payload.sequence_id);
+    const values: Record<string, number | string | boolean | null> = {};
+    for (const [name, column] of columns) {
+      values[name] = decodeColumn(name, column, payload[name]);
+    }
+    let extra: JsonObject | null = null;
+    for (const name of Object.keys(payload)) {
+      if (declared.has(name)) continue;
+      // Without a prototype, "__proto__" is a name like any other.
+      extra ??= Object.create(null) as JsonObject;
+      extra[name] = payload[name] as JsonValue;
+    }
+    const reading: Reading = { time, ...names, sequenceId, columns: values, extra };
+    return { reading, extraText: extra === null ? null : JSON.stringify(extra) };
+  }
+
+  return decode;
+}
+
+function decodeText(utf8: InstanceType<typeof TextDecoder>, value: Uint8Array): string {
+  try {
+    return utf8.decode(value);
+  } catch {
+    return reject('BAD_ENCODING', 'the payload is not UTF-8');
+  }
+}
+
+function parse(text: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) reject('BAD_JSON', `not JSON: ${error.message}`);
+    throw error;
+  }
+}
+
+function openEnvelope(value: JsonValue): { topic: string; payload: JsonValue } {
+  if (!isJsonObject(value) || typeof value.topic !== 'string' || value.payload === undefined) {
+    reject('BAD_TOPIC', 'the record has no topic header and is no {"topic", "payload"} envelope');
+  }
+  return { topic: value.topic, payload: value.payload };
+}
+
+function checkNames(payload: JsonObject, names: TopicNames): void {
+  const given = { device_id: names.deviceId, user_id: names.userId };
+  for (const [field, name] of Object.entries(given)) {
+    const value = payload[field];
+    if (value !== undefined && value !== name) {
+      reject('DEVICE_MISMATCH', `${field}: ${show(value)} contradicts the topic's "${name}"`);
+    }
+  }
+}
+
+function decodeTime(value: JsonValue | undefined, arrival: Micros): Micros {
+  if (value === undefined || value === null) reject('MISSING_FIELD', 'time is missing');
+  let time: Micros | null = null;
+  const number = numberOf(value);
+  if (number !== null) {
+    const perUnit = Math.abs(number) < FIRST_MILLISECONDS ? MICROS_PER_SECOND : MICROS_PER_MS;
+    time = Math.round(number * perUnit);
+  } else if (typeof value === 'string') {
+    time = parseRfc3339(value);
+  }
+  if (time === null) {
+    return reject('WRONG_TYPE', `time: ${show(value)} is neither RFC 3339 nor an epoch number`);
+  }
+  if (!(time >= EARLIEST && time <= arrival + ONE_DAY)) {
+    reject('TIME_OUT_OF_RANGE', `time: ${show(value)} is not from 2000-01-01 to arrival + 1 day`);
+  }
+  return time;
+}
+
+function decodeSequenceId(value: JsonValue | undefined): number {
+  if (value === undefined || value === null) reject('MISSING_FIELD', 'sequence_id is missing');
+  const number = numberOf(value);
+  if (number === null || (Number.isFinite(number) && !Number.isInteger(number))) {
+    return reject('WRONG_TYPE', `sequence_id: ${show(value)} is not an integer`);
+  }
+  if (!Number.isSafeInteger(number) || number < 0) {
+    reject('OUT_OF_RANGE', `sequence_id: ${show(value)} is not from 0 to 2^53 - 1`);
+  }
+  return number === 0 ? 0 : number;
+}
+
+function decodeColumn(name: string, column: Column, value: JsonValue | undefined) {
+  if (value === undefined || value === null) {
+    if (column.nullable) return null;
+    return reject('MISSING_FIELD', `${name} is missing`);
+  }
+  if (column.type === 'boolean') {
+    if (typeof value !== 'boolean')
+      reject('WRONG_TYPE', `${name}: ${show(value)} is not a boolean`);
+    return value;
+  }
+  if (column.type === 'text') {
+    if (typeof value !== 'string')
+      return reject('WRONG_TYPE', `${name}: ${show(value)} is not text`);
+    if (value.length > column.maxLength) {
+      reject('OUT_OF_RANGE', `${name} has more than ${column.maxLength} characters`);
+    }
+    return value;
+  }
+  const number = numberOf(value);
+  if (number === null || (column.type === 'integer' && !Number.isInteger(number))) {
+    const wanted = column.type === 'integer' ? 'an integer' : 'a number';
+    return reject('WRONG_TYPE', `${name}: ${show(value)} is not ${wanted}`);
+  }
+  const { min = -Number.MAX_VALUE, max = Number.MAX_VALUE } = column;
+  if (!(number >= min && number <= max)) {
+    reject('OUT_OF_RANGE', `${name}: ${show(value)} is not from ${min} to ${max}`);
+  }
+  return number === 0 ? 0 : number;
+}
+
+/** Postgres stores neither NUL nor a lone surrogate, in text and in jsonb alike. */
+function checkText(value: JsonValue, path: string): void {
+  if (typeof value === 'string') {
+    if (value.includes('\0'))
+      reject('UNSTORABLE_TEXT', `${path || 'the payload'} holds a NUL character`);
+    if (!value.isWellFormed()) {
+      reject('UNSTORABLE_TEXT', `${path || 'the payload'} holds a lone surrogate`);
+    }
+  } else if (Array.isArray(value)) {
+    for (const [index, item] of value.entries()) checkText(item, `${path}[${index}]`);
+  } else if (isJsonObject(value)) {
+    for (const [name, item] of Object.entries(value)) {
+      const shown = name.toWellFormed().replaceAll('\0', '\\0');
+      checkText(name, `a field name in ${path || 'the payload'}`);
+      checkText(item, path === '' ? shown : `${path}.${shown}`);
+    }
+  }
+}
+
+/** A value as an error message shows it: short, on one line. */
+function show(value: JsonValue): string {
+  const text = JSON.stringify(value);
+  const short = text.length > 60 ? `${text.slice(0, 57)}...` : text;
+  return short.replaceAll('\\u0000', '\\0').toWellFormed();
+}

@@ -1,0 +1,114 @@
+import type { RuleMemory } from '../domain/alert.ts';
+import { formatMicros, type Micros } from '../domain/time.ts';
+import type { Sql, TransactionSql } from './connection.ts';
+
+/** What is known of one device: written by its lane alone, once a batch. */
+export interface DeviceState {
+  userId: string;
+  deviceId: string;
+  partition: number;
+  /** Grows by one with every write; 0 before the first. */
+  version: number;
+  firstSeenAt: Micros;
+  /** The newest event time of a reading that was not FUTURE. */
+  newestTime: Micros | null;
+  lastArrivalAt: Micros;
+  memory: RuleMemory;
+}
+
+interface Row {
+  user_id: string;
+  device_id: string;
+  partition: number;
+  version: number;
+  first_seen_at: Micros;
+  newest_time: Micros | null;
+  last_arrival_at: Micros;
+  rules: RuleMemory;
+}
+
+const COLUMNS =
+  'user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at, rules';
+
+/** The states of the given devices, in no order; a device never seen has none. */
+export async function loadDeviceStates(
+  sql: Sql,
+  devices: readonly { userId: string; deviceId: string }[],
+): Promise<DeviceState[]> {
+  if (devices.length === 0) return [];
+  const keys = JSON.stringify(devices.map((d) => ({ user_id: d.userId, device_id: d.deviceId })));
+  const rows = await sql<Row[]>`
+    SELECT ${sql.unsafe(COLUMNS)} FROM device_state
+    JOIN json_to_recordset(${keys}::text::json) AS k(user_id text, device_id text)
+    USING (user_id, device_id)`;
+  return rows.map(toState);
+}
+
+/**
+ * The states of a partition's devices that have an open episode, of the given users or of all, in
+ * key order after `after`: what a change of the rules may have to resolve.
+ */
+export async function loadFiringDevices(
+  sql: Sql,
+  partition: number,
+  userIds: readonly string[] | null,
+  after: { userId: string; deviceId: string },
+  limit: number,
+): Promise<DeviceState[]> {
+  const rows = await sql<Row[]>`
+    SELECT ${sql.unsafe(COLUMNS)} FROM device_state d
+    WHERE d.partition = ${partition}
+      AND (${userIds === null} OR d.user_id IN
+        (SELECT json_array_elements_text(${JSON.stringify(userIds ?? [])}::text::json)))
+      AND (d.user_id, d.device_id) > (${after.userId}, ${after.deviceId})
+      AND EXISTS (SELECT FROM alerts a WHERE a.user_id = d.user_id
+                  AND a.device_id = d.device_id AND a.status = 'FIRING')
+    ORDER BY d.user_id, d.device_id LIMIT ${limit}`;
+  return rows.map(toState);
+}
+
+/**
+ * Writes the states, each with a version one above the one it was read at.
+ *
+ * @returns false when another writer was there first: the caller must roll back and read again
+ */
+export async function saveDeviceStates(
+  tx: TransactionSql,
+  states: readonly DeviceState[],
+): Promise<boolean> {
+  const rows = states.map((state) => ({
+    user_id: state.userId,
+    device_id: state.deviceId,
+    partition: state.partition,
+    version: state.version,
+    first_seen_at: formatMicros(state.firstSeenAt),
+    newest_time: state.newestTime === null ? null : formatMicros(state.newestTime),
+    last_arrival_at: formatMicros(state.lastArrivalAt),
+    rules: state.memory,
+  }));
+  const result = await tx`
+    INSERT INTO device_state AS d (${tx.unsafe(COLUMNS)})
+    SELECT ${tx.unsafe(COLUMNS)} FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(
+      user_id text, device_id text, partition integer, version bigint, first_seen_at timestamptz,
+      newest_time timestamptz, last_arrival_at timestamptz, rules jsonb)
+    ORDER BY user_id, device_id
+    ON CONFLICT (user_id, device_id) DO UPDATE SET
+      partition = excluded.partition, version = excluded.version,
+      newest_time = excluded.newest_time, last_arrival_at = excluded.last_arrival_at,
+      rules = excluded.rules
+    WHERE d.version = excluded.version - 1`;
+  return result.count === states.length;
+}
+
+function toState(row: Row): DeviceState {
+  return {
+    userId: row.user_id,
+    deviceId: row.device_id,
+    partition: row.partition,
+    version: row.version,
+    firstSeenAt: row.first_seen_at,
+    newestTime: row.newest_time,
+    lastArrivalAt: row.last_arrival_at,
+    memory: row.rules,
+  };
+}

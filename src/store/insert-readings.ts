@@ -1,0 +1,52 @@
+import type { Model } from '../domain/model.ts';
+import { formatMicros } from '../domain/time.ts';
+import type { TransactionSql } from './connection.ts';
+import type { StoredReading } from './copy-readings.ts';
+import { sqlType } from './migrations.ts';
+
+/**
+ * Inserts readings, leaving out those whose key is there already: slower than COPY, but it takes a
+ * redelivery. One parameter, so it works behind any pooler.
+ *
+ * @returns how many were new
+ */
+export async function insertReadings(
+  tx: TransactionSql,
+  model: Model,
+  rows: readonly StoredReading[],
+): Promise<number> {
+  const columns = [
+    'time timestamptz',
+    'user_id text',
+    'device_id text',
+    'sequence_id bigint',
+    ...Object.entries(model.columns).map(
+      ([name, column]) => `${name} ${sqlType({ ...column, nullable: true })}`,
+    ),
+    `${model.extraColumn} jsonb`,
+  ];
+  const names = [...model.key, ...model.columnNames, model.extraColumn].join(', ');
+  const result = await tx.unsafe(
+    `INSERT INTO ${model.table} (${names})
+     SELECT ${names} FROM json_to_recordset($1::text::json) AS r(${columns.join(', ')})
+     ON CONFLICT DO NOTHING`,
+    [encodeJson(model, rows)],
+  );
+  return result.count;
+}
+
+/** The rows as JSON text. The undeclared fields go in as they are, so no digit is lost. */
+function encodeJson(model: Model, rows: readonly StoredReading[]): string {
+  const texts = rows.map(({ reading, extraText }) => {
+    const { userId, deviceId, sequenceId, columns } = reading;
+    const head = JSON.stringify({
+      time: formatMicros(reading.time),
+      user_id: userId,
+      device_id: deviceId,
+      sequence_id: sequenceId,
+      ...columns,
+    });
+    return extraText === null ? head : `${head.slice(0, -1)},"${model.extraColumn}":${extraText}}`;
+  });
+  return `[${texts.join(',')}]`;
+}

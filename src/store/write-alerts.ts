@@ -1,0 +1,108 @@
+import type { Fired, Held, Resolved, Transition } from '../domain/alert.ts';
+import { formatMicros } from '../domain/time.ts';
+import type { TransactionSql } from './connection.ts';
+import { LOCKS } from './migrations.ts';
+
+/**
+ * Writes a batch's new episodes, and moves or ends those that were open. Ids are deterministic, so
+ * what is there already stays as it is.
+ */
+export async function writeAlerts(
+  tx: TransactionSql,
+  transitions: readonly Transition[],
+  held: Iterable<Held>,
+): Promise<void> {
+  const fired = transitions.filter((t): t is Fired => t.type === 'FIRED');
+  const resolved = transitions.filter((t): t is Resolved => t.type === 'RESOLVED');
+  if (fired.length > 0) await insertEpisodes(tx, fired);
+  const holding = [...held].map((h) => ({
+    id: h.alertId,
+    last_seen_at: formatMicros(h.lastSeenAt),
+    value: h.value,
+  }));
+  if (holding.length > 0) {
+    await tx`
+      UPDATE alerts a SET last_seen_at = r.last_seen_at, value = r.value
+      FROM json_to_recordset(${JSON.stringify(holding)}::text::json)
+        AS r(id text, last_seen_at timestamptz, value jsonb)
+      WHERE a.id = r.id AND a.status = 'FIRING'`;
+  }
+  if (resolved.length > 0) {
+    const rows = resolved.map((r) => ({
+      id: r.alertId,
+      resolved_at: formatMicros(r.time),
+      reason: r.reason,
+    }));
+    await tx`
+      UPDATE alerts a SET status = 'RESOLVED', resolved_at = r.resolved_at,
+        resolve_reason = r.reason
+      FROM json_to_recordset(${JSON.stringify(rows)}::text::json)
+        AS r(id text, resolved_at timestamptz, reason text)
+      WHERE a.id = r.id AND a.status = 'FIRING'`;
+  }
+}
+
+async function insertEpisodes(tx: TransactionSql, fired: readonly Fired[]): Promise<void> {
+  const rows = fired.map((f) => ({
+    id: f.alertId,
+    user_id: f.userId,
+    device_id: f.deviceId,
+    rule_id: f.rule.id,
+    rule_version: f.ruleVersion,
+    severity: f.rule.severity,
+    message: f.message,
+    key: f.rule.key,
+    operator: f.rule.operator,
+    threshold: f.rule.threshold,
+    value: f.value,
+    time: formatMicros(f.time),
+    partition: f.evidence.partition,
+    log_offset: f.evidence.offset,
+    sequence_id: f.sequenceId,
+    arrival_time: formatMicros(f.evidence.arrival),
+  }));
+  await tx`
+    INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
+      key, operator, threshold, value, started_at, last_seen_at,
+      partition, "offset", sequence_id, event_time, arrival_time)
+    SELECT id, user_id, device_id, rule_id, rule_version, 'FIRING', severity, message,
+      key, operator, threshold, value, time, time,
+      partition, log_offset, sequence_id, time, arrival_time
+    FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(
+      id text, user_id text, device_id text, rule_id text, rule_version integer, severity text,
+      message text, key text, operator text, threshold jsonb, value jsonb, time timestamptz,
+      partition integer, log_offset bigint, sequence_id bigint, arrival_time timestamptz)
+    ORDER BY id
+    ON CONFLICT DO NOTHING`;
+}
+
+/**
+ * Appends the transitions to the outbox. Takes the lock that keeps `seq` in commit order, so this
+ * comes last in a transaction; the alerts they belong to are written before.
+ */
+export async function appendAlertEvents(
+  tx: TransactionSql,
+  transitions: readonly Transition[],
+): Promise<void> {
+  await tx`SELECT pg_advisory_xact_lock(${LOCKS.alertSeq})`;
+  const rows = transitions.map((t, position) => ({
+    position,
+    id: t.eventId,
+    alert_id: t.alertId,
+    type: t.type,
+    value: t.value,
+    time: formatMicros(t.time),
+  }));
+  await tx`
+    INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
+      severity, message, key, operator, threshold, value, time, started_at)
+    SELECT nextval('alert_events_seq'), e.* FROM (
+      SELECT r.id, r.alert_id, r.type, CASE r.type WHEN 'FIRED' THEN 'FIRING' ELSE 'RESOLVED' END,
+        a.user_id, a.device_id, a.rule_id, a.severity, a.message, a.key, a.operator, a.threshold,
+        nullif(r.value, 'null'), r.time, a.started_at
+      FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(
+        position integer, id text, alert_id text, type text, value jsonb, time timestamptz)
+      JOIN alerts a ON a.id = r.alert_id
+      ORDER BY r.position) e
+    ON CONFLICT (id) DO NOTHING`;
+}
