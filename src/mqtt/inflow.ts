@@ -1,0 +1,44 @@
+/**
+ * What one connection has in the broker: messages that were read from its socket and aren't done.
+ * Above the limit its socket isn't read, so that TCP slows the sender down; others go on.
+ */
+export interface Inflow {
+  /** The end of the line: settles when every message before it has. Never rejects. */
+  tail: Promise<void>;
+  /** Once a message failed, none behind it is acknowledged: the client will send them again. */
+  failed: boolean;
+  isFull(): boolean;
+  enter(bytes: number): void;
+  leave(bytes: number): void;
+}
+
+export interface InflowLimits {
+  maxMessages: number;
+  maxBytes: number;
+}
+
+/** `onRoom` is called when a full line has emptied to a half. */
+export function createInflow(limits: InflowLimits, onRoom: () => void): Inflow {
+  let messages = 0;
+  let bytes = 0;
+  let full = false;
+  return {
+    tail: Promise.resolve(),
+    failed: false,
+    isFull() {
+      full ||= messages >= limits.maxMessages || bytes >= limits.maxBytes;
+      return full;
+    },
+    enter(size) {
+      messages++;
+      bytes += size;
+    },
+    leave(size) {
+      messages--;
+      bytes -= size;
+      if (!full || messages > limits.maxMessages / 2 || bytes > limits.maxBytes / 2) return;
+      full = false;
+      onRoom();
+    },
+  };
+}

@@ -1,0 +1,130 @@
+import { createServer, type Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { StartError } from '../domain/start-error.ts';
+import { createFrameGuard } from './frames.ts';
+import type { Inflow } from './inflow.ts';
+import { createSparingLog } from './sparing-log.ts';
+
+export interface MqttListenerOptions {
+  maxConnections: number;
+  /** A longer packet ends its connection when its length arrives. */
+  maxPacketBytes: number;
+  createInflow(onRoom: () => void): Inflow;
+  /** Hands an accepted socket to the broker. */
+  handle(socket: Socket, inflow: Inflow): void;
+  logger: Pick<Logger, 'warn'>;
+}
+
+export interface MqttListener {
+  /** Resolves with the port. @throws StartError when it can't be had */
+  listen(port: number, host: string): Promise<number>;
+  stopAccepting(): void;
+  /** Ends what is still open and resolves when the port is free. */
+  destroy(): Promise<void>;
+  connections(): number;
+  oversized(): number;
+}
+
+const LOG_EVERY_MS = 10_000;
+const TCP_KEEPALIVE_MS = 60_000;
+
+/** The broker's TCP side: who gets in, how large a packet may be, and when a socket is read. */
+export function createMqttListener(options: MqttListenerOptions): MqttListener {
+  const { maxConnections, maxPacketBytes, logger } = options;
+  const sockets = new Set<Socket>();
+  let oversized = 0;
+  const logFull = createSparingLog<void>(LOG_EVERY_MS, (_, leftOut) =>
+    logger.warn(
+      { maxConnections, leftOut },
+      'refused an MQTT connection: the most that are allowed are open',
+    ),
+  );
+  const logOversized = createSparingLog<{ bytes: number; from: string | undefined }>(
+    LOG_EVERY_MS,
+    ({ bytes, from }, leftOut) =>
+      logger.warn(
+        { bytes, maxPacketBytes, from, leftOut },
+        'closed an MQTT connection: its packet is far over the size limit; send smaller payloads',
+      ),
+  );
+
+  const server = createServer((socket) => {
+    if (sockets.size >= maxConnections) {
+      logFull();
+      socket.destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    const inflow = options.createInflow(() => socket.emit('readable'));
+    guardReads(socket, inflow);
+    options.handle(socket, inflow);
+  });
+
+  /**
+   * The broker takes bytes by `socket.read()` when a batch of packets is done, and nowhere else: so
+   * that is where packets are measured, and where a connection with too much unfinished waits.
+   */
+  function guardReads(socket: Socket, inflow: Inflow): void {
+    const frames = createFrameGuard(maxPacketBytes);
+    const read = socket.read.bind(socket);
+    socket.read = (size?: number) => {
+      if (size === 0) return read(0);
+      if (inflow.isFull()) return null;
+      const chunk = read(size) as Buffer | null;
+      if (chunk === null) return null;
+      const tooLarge = frames.push(chunk);
+      if (tooLarge === null) return chunk;
+      oversized++;
+      logOversized({ bytes: tooLarge, from: socket.remoteAddress });
+      socket.destroy();
+      return null;
+    };
+  }
+
+  function listen(port: number, host: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      server.once('error', (error: NodeJS.ErrnoException) => reject(startError(error, port, host)));
+      server.listen(port, host, () => {
+        const address = server.address();
+        server.on('error', (error) => logger.warn({ err: error }, 'MQTT port'));
+        resolve(typeof address === 'object' && address ? address.port : port);
+      });
+    });
+  }
+
+  let stopped: Promise<void> | undefined;
+  function stopAccepting(): void {
+    stopped ??= new Promise((resolve) => server.close(() => resolve()));
+  }
+
+  return {
+    listen,
+    stopAccepting,
+    async destroy() {
+      stopAccepting();
+      for (const socket of sockets) socket.destroy();
+      await stopped;
+    },
+    connections: () => sockets.size,
+    oversized: () => oversized,
+  };
+}
+
+function startError(error: NodeJS.ErrnoException, port: number, host: string): StartError {
+  const remedy = 'set MQTT_PORT to another port';
+  if (error.code === 'EADDRINUSE') {
+    return new StartError(
+      'PORT_TAKEN',
+      `MQTT_PORT ${port} is taken: stop the program that uses it, or ${remedy}`,
+      { cause: error },
+    );
+  }
+  return new StartError(
+    'BAD_CONFIGURATION',
+    `MQTT_PORT ${port} on ${host} can't be opened (${error.code ?? error.message}): ${remedy}`,
+    { cause: error },
+  );
+}
