@@ -107,7 +107,7 @@ function linkLibraries(directory: string): void {
 
 /** Runs `postgres --version`: null when that works, else what was in the way. */
 function whyNotRunning(directory: string, account: Account | null): Promise<string | null> {
-  return new Promise((resolve) => {
+  const outcome = new Promise<string | null>((resolve) => {
     const child = spawn(join(directory, 'bin', 'postgres'), ['--version'], {
       ...account,
       cwd: '/',
@@ -123,6 +123,8 @@ function whyNotRunning(directory: string, account: Account | null): Promise<stri
       resolve(code === 0 ? null : stderr.trim().split('\n')[0] || `exit ${code ?? signal}`),
     );
   });
+  // Bun throws at once where this process may not change its uid.
+  return outcome.catch((error: Error) => error.message);
 }
 
 /** Copies what running needs, whole or not at all; null when `to` is complete, else the fault. */

@@ -5,7 +5,7 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -77,9 +77,8 @@ async function createFolder(
   options: FolderOptions,
 ): Promise<void> {
   const { account } = options.binaries;
-  const half = `${folder}.new`;
-  rmSync(half, { recursive: true, force: true });
-  mkdirSync(half, { mode: 0o700 });
+  removeHalfMade(options.dataDir);
+  const half = mkdtempSync(`${folder}.new-`);
   if (account) chownSync(half, account.uid, account.gid);
   await run('initdb', half, options, [
     ...['-D', folderArgument(half, options.binaries), '-U', SUPERUSER, '--auth=trust'],
@@ -94,6 +93,21 @@ async function createFolder(
   ]);
   renameSync(half, folder);
   syncFolder(options.dataDir);
+}
+
+/**
+ * What killed processes left. An initdb of theirs may still run for a second; then its folder stays
+ * for the next time, and doesn't stand in our way.
+ */
+function removeHalfMade(dataDir: string): void {
+  for (const name of readdirSync(dataDir)) {
+    if (!name.startsWith('postgres.new-')) continue;
+    try {
+      rmSync(join(dataDir, name), { recursive: true, force: true });
+    } catch {
+      // See above.
+    }
+  }
 }
 
 function checkVersion(folder: string, major: string): void {

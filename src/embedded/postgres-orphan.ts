@@ -21,7 +21,8 @@ export function readPidFile(folder: string): { pid: number; ready: boolean } | n
   } catch {
     return null;
   }
-  const pid = Number(lines[0]);
+  // Single-user mode writes its pid with a minus.
+  const pid = Math.abs(Number(lines[0]));
   return Number.isInteger(pid) && pid > 1 ? { pid, ready: lines[7]?.trim() === 'ready' } : null;
 }
 

@@ -28,17 +28,20 @@ const READY_DEADLINE_MS = 300_000;
 
 /**
  * Waits for our end of its stdin: a line there means that the server has ended; end of file means
- * that we were killed, and then it shuts the server down, so that nothing outlives us. It takes
- * care not to signal a process that has the server's pid by chance.
+ * that we were killed, and then it shuts the server down, so that nothing outlives us. It signals
+ * only the pid that postmaster.pid names, which a server just started writes within moments.
  */
 const WATCH_SCRIPT = `
 server=$1
 ours() {
-  kill -0 "$server" || return 1
-  [ -e postmaster.pid ] || return 0
-  read -r pid < postmaster.pid && [ "$pid" = "$server" ]
+  read -r pid < postmaster.pid && [ "$pid" = "$server" ] && kill -0 "$server"
 }
 read -r _ && exit
+tries=0
+until ours || [ $tries -ge 20 ]; do
+  tries=$((tries + 1))
+  sleep 0.1
+done
 for signal in INT QUIT; do
   tries=0
   while [ $tries -lt 40 ] && ours; do

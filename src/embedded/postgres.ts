@@ -66,27 +66,41 @@ const SHARED_MEMORY_WAIT_MS = 10_000;
  * @throws StartError when the port is taken, the folder unusable, or PostgreSQL can't run here
  */
 export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start(options);
+    } catch (error) {
+      // A free port may be taken between finding and using it.
+      const lostPort = error instanceof StartError && error.code === 'PORT_TAKEN';
+      if (lostPort && options.port === 0 && attempt < 3) continue;
+      if (error instanceof StartError || !(error as NodeJS.ErrnoException).code) throw error;
+      throw new StartError(
+        'DATA_DIR_UNUSABLE',
+        `DATA_DIR ${options.dataDir} can't hold the database (${(error as Error).message}): ` +
+          'check its owner and the free space, or set DATA_DIR to another folder',
+        { cause: error },
+      );
+    }
+  }
+}
+
+async function start(options: PostgresOptions): Promise<EmbeddedPostgres> {
   const { logger } = options;
   const dataDir = resolve(options.dataDir);
+  const logFile = join(dataDir, 'postgres.log');
   const binaries = await findBinaries(accountFor(join(dataDir, 'postgres')));
   const durable = options.settings?.fsync !== 'off';
   // A server left by a killed process may hold the very port that we want.
   await clearOrphans(dataDir, logger);
   const port = await claimPort(options.port);
   const { folder, password } = await prepareFolder({ dataDir, binaries, durable });
-  const logFile = join(dataDir, 'postgres.log');
-  const server: ServerOptions = {
-    folder,
-    binaries,
-    logFile,
-    settings: {
-      ...SETTINGS,
-      port: String(port),
-      max_connections: String(options.maxConnections ?? 50),
-      ...options.settings,
-    },
+  const settings = {
+    ...SETTINGS,
+    port: String(port),
+    max_connections: String(options.maxConnections ?? 50),
+    ...options.settings,
   };
-  const running = await keepRunning(server, logger);
+  const running = await keepRunning({ folder, binaries, logFile, settings }, logger);
   const logTimer = setInterval(() => boundLog(logFile), LOG_CHECK_MS);
   logTimer.unref();
   return {
@@ -116,6 +130,8 @@ async function keepRunning(options: ServerOptions, logger: Logger) {
     let failures = 0;
     while (server !== null) {
       const startedAt = performance.now();
+      // A stop that came while it was starting has not seen it.
+      if (stopping.signal.aborted) await server.stop(1_000);
       const reason = await server.exited;
       if (stopping.signal.aborted) return;
       if (performance.now() - startedAt > STEADY_MS) failures = 0;
@@ -153,8 +169,6 @@ async function keepRunning(options: ServerOptions, logger: Logger) {
       stopping.abort();
       await server?.stop(deadlineMs);
       await supervision;
-      // It may have come back in the moment of the abort.
-      await server?.stop(deadlineMs);
     },
   };
 }
@@ -170,7 +184,8 @@ async function startPatiently(
     } catch (error) {
       const { message } = error as Error;
       if (message.includes('Address already in use')) throw portTaken(options.settings.port, error);
-      if (!message.includes('shared memory') || performance.now() > deadline) throw error;
+      if (!message.includes('pre-existing shared memory') || performance.now() > deadline)
+        throw error;
       await sleep(100);
     }
   }

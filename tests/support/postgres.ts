@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
@@ -6,6 +6,7 @@ import { type EmbeddedPostgres, startPostgres } from '../../src/embedded/postgre
 import { model } from '../../src/model.ts';
 import { connect, type Sql } from '../../src/store/connection.ts';
 import { migrate } from '../../src/store/migrate.ts';
+import { isAlive } from './process.ts';
 
 export interface TestDatabase {
   url: string;
@@ -23,6 +24,7 @@ interface TestServer {
 }
 
 const TEMPLATE = 'migrated';
+const FOLDER_PREFIX = 'pulsegraph-test-';
 let server: Promise<TestServer> | undefined;
 let count = 0;
 
@@ -67,7 +69,8 @@ export async function stopTestServer(): Promise<void> {
 }
 
 async function startServer(): Promise<TestServer> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'pulsegraph-test-'));
+  removeLeftFolders();
+  const dataDir = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
   const postgres = await startPostgres({
     dataDir,
     port: 0,
@@ -82,6 +85,14 @@ async function startServer(): Promise<TestServer> {
   await migrate(template, model);
   await template.end({ timeout: 1 });
   return { postgres, dataDir, admin };
+}
+
+/** Of runs that were killed: their server has stopped by itself, their folder is still there. */
+function removeLeftFolders(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = Number(name.startsWith(FOLDER_PREFIX) && name.split('-')[2]);
+    if (pid && !isAlive(pid)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
 }
 
 function databaseUrl(url: string, name: string): string {
