@@ -153,22 +153,30 @@ CREATE TABLE user_configs (
   user_id text PRIMARY KEY,
   temperature_max double precision,
   rules jsonb NOT NULL DEFAULT '[]',
-  version integer NOT NULL DEFAULT 1,
+  -- The rules as their writer gave them, before ids were added: writing them again changes nothing.
+  rules_written jsonb NOT NULL DEFAULT '[]',
+  version integer NOT NULL DEFAULT 0,
   updated_at timestamptz NOT NULL DEFAULT now(),
   updated_by text NOT NULL DEFAULT 'sql',
   -- The last valid content, which is in force: {"shorthands": {...}, "rules": [...]}.
   accepted jsonb NOT NULL DEFAULT '{"shorthands": {}, "rules": []}',
   accepted_version integer NOT NULL DEFAULT 0,
   accepted_at timestamptz NOT NULL DEFAULT now(),
+  accepted_by text NOT NULL DEFAULT 'sql',
   -- The last version that was looked at, and its faults.
   reviewed_version integer NOT NULL DEFAULT 0,
   issues jsonb NOT NULL DEFAULT '[]'
 );
+-- What review-rules.ts looks for four times a second; empty nearly always.
+CREATE INDEX user_configs_unreviewed ON user_configs (user_id) WHERE version > reviewed_version;
 
--- Every change of user_configs, in commit order: what replicas poll, and the history.
+-- Every change of user_configs: what replicas poll, and the history. The newest row of a user must
+-- be kept: after a DELETE it alone knows the version.
 CREATE SEQUENCE rule_changes_seq;
 CREATE TABLE rule_changes (
-  seq bigint PRIMARY KEY,
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- In commit order: given at COMMIT, null before.
+  seq bigint UNIQUE,
   user_id text NOT NULL,
   version integer NOT NULL,
   kind text NOT NULL CHECK (kind IN ('WRITTEN', 'REVIEWED', 'DELETED')),
@@ -178,44 +186,95 @@ CREATE TABLE rule_changes (
 );
 CREATE INDEX rule_changes_user ON rule_changes (user_id, version);
 
-CREATE FUNCTION user_configs_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  change_kind text;
-  actor text := coalesce(nullif(current_setting('pulsegraph.actor', true), ''), 'sql');
+CREATE FUNCTION pulsegraph_actor() RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT coalesce(nullif(current_setting('pulsegraph.actor', true), ''), 'sql')
+$$;
+
+-- Decides what a write is. BEFORE INSERT also runs for an INSERT ... ON CONFLICT that then updates,
+-- so nothing is recorded here, and a new row gets its number when it is in.
+CREATE FUNCTION user_configs_changing() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-  PERFORM pg_advisory_xact_lock(7205004);
-  IF TG_OP = 'DELETE' THEN
-    INSERT INTO rule_changes (seq, user_id, version, kind, actor)
-    VALUES (nextval('rule_changes_seq'), OLD.user_id, OLD.version + 1, 'DELETED', actor);
-    RETURN OLD;
-  END IF;
   IF TG_OP = 'INSERT' THEN
-    change_kind := 'WRITTEN';
-    NEW.version := 1 + coalesce(
-      (SELECT max(version) FROM rule_changes WHERE user_id = NEW.user_id), 0);
+    NEW.version := 0;
+    NEW.accepted := '{"shorthands": {}, "rules": []}';
     NEW.accepted_version := 0;
     NEW.reviewed_version := 0;
-  ELSIF NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
-    change_kind := 'REVIEWED';
-    NEW.version := OLD.version;
-  ELSIF (NEW.rules, NEW.temperature_max) IS DISTINCT FROM (OLD.rules, OLD.temperature_max) THEN
-    change_kind := 'WRITTEN';
-    NEW.version := OLD.version + 1;
-  ELSE
-    NEW.version := OLD.version;
+    NEW.issues := '[]';
+    NEW.rules_written := NEW.rules;
+    NEW.updated_at := clock_timestamp();
+    NEW.updated_by := pulsegraph_actor();
     RETURN NEW;
   END IF;
-  IF change_kind = 'WRITTEN' THEN
-    NEW.updated_at := clock_timestamp();
-    NEW.updated_by := actor;
+  IF NEW.user_id <> OLD.user_id THEN
+    RAISE EXCEPTION 'user_configs.user_id cannot be changed: INSERT the new user, DELETE the old';
   END IF;
-  INSERT INTO rule_changes (seq, user_id, version, kind, actor, content)
-  VALUES (nextval('rule_changes_seq'), NEW.user_id, NEW.version, change_kind, NEW.updated_by,
-          jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+  IF OLD.version = 0 THEN
+    RETURN NEW;  -- user_configs_changed numbers a new row.
+  END IF;
+  NEW.version := OLD.version;
+  IF NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
+    RETURN NEW;
+  END IF;
+  IF NEW.rules = OLD.rules_written THEN
+    NEW.rules := OLD.rules;
+  END IF;
+  IF NEW.rules IS DISTINCT FROM OLD.rules OR NEW.temperature_max IS DISTINCT FROM OLD.temperature_max THEN
+    NEW.version := OLD.version + 1;
+    NEW.rules_written := NEW.rules;
+    NEW.updated_at := clock_timestamp();
+    NEW.updated_by := pulsegraph_actor();
+  END IF;
   RETURN NEW;
 END $$;
+CREATE TRIGGER user_configs_changing BEFORE INSERT OR UPDATE ON user_configs
+  FOR EACH ROW EXECUTE FUNCTION user_configs_changing();
 
-CREATE TRIGGER user_configs_changed BEFORE INSERT OR UPDATE OR DELETE ON user_configs
+-- Records what was written. The row is ours by now, so whoever deleted it before has committed.
+CREATE FUNCTION user_configs_changed() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+  prior integer;
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor)
+    VALUES (OLD.user_id, OLD.version + 1, 'DELETED', pulsegraph_actor());
+  ELSIF TG_OP = 'INSERT' THEN
+    -- Numbers go on where a deleted row stopped, and so does the version in force.
+    SELECT coalesce(max(version), 0) INTO prior FROM rule_changes WHERE user_id = NEW.user_id;
+    UPDATE user_configs
+    SET version = prior + 1, accepted_version = prior, reviewed_version = prior
+    WHERE user_id = NEW.user_id;
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, prior + 1, 'WRITTEN', NEW.updated_by, jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+  ELSIF OLD.version > 0 AND NEW.version > OLD.version THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, NEW.version, 'WRITTEN', NEW.updated_by, jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+  ELSIF OLD.version > 0 AND NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, NEW.version, 'REVIEWED', NEW.updated_by, jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER user_configs_changed AFTER INSERT OR UPDATE OR DELETE ON user_configs
   FOR EACH ROW EXECUTE FUNCTION user_configs_changed();
+
+CREATE FUNCTION user_configs_truncated() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  INSERT INTO rule_changes (user_id, version, kind, actor)
+  SELECT user_id, version + 1, 'DELETED', pulsegraph_actor() FROM user_configs;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER user_configs_truncated BEFORE TRUNCATE ON user_configs
+  FOR EACH STATEMENT EXECUTE FUNCTION user_configs_truncated();
+
+-- Deferred to COMMIT: a transaction that stays open holds up nobody else's changes, and has all its
+-- rows locked before it takes this one lock, so writers can't wait for each other in a circle.
+CREATE FUNCTION rule_changes_number() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(7205004);
+  UPDATE rule_changes SET seq = nextval('rule_changes_seq') WHERE id = NEW.id;
+  RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER rule_changes_number AFTER INSERT ON rule_changes
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rule_changes_number();
 INSERT INTO schema_migrations (version, name) VALUES (3, 'rules');
 COMMIT;

@@ -1,4 +1,5 @@
 import type { Column, Model } from '../domain/model.ts';
+import { rulesSchema } from './rules-schema.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
 export interface Migration {
@@ -13,7 +14,7 @@ export const LOCKS = {
   partitions: 7_205_002,
   /** Held to COMMIT by whoever inserts into alert_events, so that `seq` is in commit order. */
   alertSeq: 7_205_003,
-  /** Held to COMMIT by whoever changes user_configs, for the same reason. */
+  /** Taken at COMMIT by whoever changed user_configs, for the same reason. */
   ruleChangeSeq: 7_205_004,
   publisher: 7_205_005,
 } as const;
@@ -28,7 +29,7 @@ export function migrations(model: Model): Migration[] {
   return [
     { version: 1, name: 'readings', sql: readings(model) },
     { version: 2, name: 'engine', sql: ENGINE },
-    { version: 3, name: 'rules', sql: rules(model) },
+    { version: 3, name: 'rules', sql: rulesSchema(model, LOCKS.ruleChangeSeq) },
   ];
 }
 
@@ -167,80 +168,3 @@ CREATE TABLE dead_letters (
   UNIQUE (log_id, log_topic, partition, "offset")
 );
 CREATE INDEX dead_letters_reason ON dead_letters (reason, id);`;
-
-function rules(model: Model): string {
-  const shorthands = Object.keys(model.shorthands);
-  const content = (row: string) =>
-    ['rules', ...shorthands].map((name) => `${row}.${name}`).join(', ');
-  return `
--- A user's rules as written, by whatever way, and beside them what was made of it.
-CREATE TABLE user_configs (
-  user_id text PRIMARY KEY,
-  ${shorthands.map((name) => `${name} double precision,\n  `).join('')}rules jsonb NOT NULL DEFAULT '[]',
-  version integer NOT NULL DEFAULT 1,
-  updated_at timestamptz NOT NULL DEFAULT now(),
-  updated_by text NOT NULL DEFAULT 'sql',
-  -- The last valid content, which is in force: {"shorthands": {...}, "rules": [...]}.
-  accepted jsonb NOT NULL DEFAULT '{"shorthands": {}, "rules": []}',
-  accepted_version integer NOT NULL DEFAULT 0,
-  accepted_at timestamptz NOT NULL DEFAULT now(),
-  -- The last version that was looked at, and its faults.
-  reviewed_version integer NOT NULL DEFAULT 0,
-  issues jsonb NOT NULL DEFAULT '[]'
-);
-
--- Every change of user_configs, in commit order: what replicas poll, and the history.
-CREATE SEQUENCE rule_changes_seq;
-CREATE TABLE rule_changes (
-  seq bigint PRIMARY KEY,
-  user_id text NOT NULL,
-  version integer NOT NULL,
-  kind text NOT NULL CHECK (kind IN ('WRITTEN', 'REVIEWED', 'DELETED')),
-  actor text NOT NULL,
-  changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  content jsonb
-);
-CREATE INDEX rule_changes_user ON rule_changes (user_id, version);
-
-CREATE FUNCTION user_configs_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  change_kind text;
-  actor text := coalesce(nullif(current_setting('pulsegraph.actor', true), ''), 'sql');
-BEGIN
-  PERFORM pg_advisory_xact_lock(${LOCKS.ruleChangeSeq});
-  IF TG_OP = 'DELETE' THEN
-    INSERT INTO rule_changes (seq, user_id, version, kind, actor)
-    VALUES (nextval('rule_changes_seq'), OLD.user_id, OLD.version + 1, 'DELETED', actor);
-    RETURN OLD;
-  END IF;
-  IF TG_OP = 'INSERT' THEN
-    change_kind := 'WRITTEN';
-    NEW.version := 1 + coalesce(
-      (SELECT max(version) FROM rule_changes WHERE user_id = NEW.user_id), 0);
-    NEW.accepted_version := 0;
-    NEW.reviewed_version := 0;
-  ELSIF NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
-    change_kind := 'REVIEWED';
-    NEW.version := OLD.version;
-  ELSIF (${content('NEW')}) IS DISTINCT FROM (${content('OLD')}) THEN
-    change_kind := 'WRITTEN';
-    NEW.version := OLD.version + 1;
-  ELSE
-    NEW.version := OLD.version;
-    RETURN NEW;
-  END IF;
-  IF change_kind = 'WRITTEN' THEN
-    NEW.updated_at := clock_timestamp();
-    NEW.updated_by := actor;
-  END IF;
-  INSERT INTO rule_changes (seq, user_id, version, kind, actor, content)
-  VALUES (nextval('rule_changes_seq'), NEW.user_id, NEW.version, change_kind, NEW.updated_by,
-          jsonb_build_object(${['rules', ...shorthands]
-            .map((name) => `'${name}', NEW.${name}`)
-            .join(', ')}));
-  RETURN NEW;
-END $$;
-
-CREATE TRIGGER user_configs_changed BEFORE INSERT OR UPDATE OR DELETE ON user_configs
-  FOR EACH ROW EXECUTE FUNCTION user_configs_changed();`;
-}

@@ -1,0 +1,101 @@
+import type { Model } from '../domain/model.ts';
+import type { Issue } from '../domain/rule.ts';
+import { parseConfig } from '../domain/rule-config.ts';
+import { mergeConfig, type RuleContent } from '../domain/rule-content.ts';
+import type { Sql, TransactionSql } from './connection.ts';
+import { failureKind } from './failure.ts';
+import { type LockedConfig, lockConfig } from './lock-config.ts';
+
+export interface Review {
+  userId: string;
+  version: number;
+  /** Empty where the version is in force now. */
+  issues: Issue[];
+}
+
+const PAGE = 500;
+
+/**
+ * Looks at every config that SQL has written since: a valid one comes into force and gets its rules'
+ * ids written back, an invalid one keeps the last valid content and gets its faults. One transaction
+ * for each user, so that none holds up another; what another transaction holds is left for the next
+ * call. Safe from many replicas at once. Costs one index probe where there is nothing to do.
+ */
+export async function reviewRules(sql: Sql, { model }: { model: Model }): Promise<Review[]> {
+  const reviews: Review[] = [];
+  for (let after: string | null = null; ; ) {
+    const rows: { user_id: string }[] = await sql<{ user_id: string }[]>`
+      SELECT user_id FROM user_configs
+      WHERE version > reviewed_version AND (${after}::text IS NULL OR user_id > ${after}::text)
+      ORDER BY user_id LIMIT ${PAGE}::int`;
+    for (const { user_id: userId } of rows) {
+      const review = await reviewUser(sql, userId, model);
+      if (review !== null) reviews.push(review);
+    }
+    if (rows.length < PAGE) return reviews;
+    after = rows.at(-1)?.user_id ?? null;
+  }
+}
+
+async function reviewUser(sql: Sql, userId: string, model: Model): Promise<Review | null> {
+  const inTransaction = (review: typeof reviewConfig) =>
+    sql.begin(async (tx) => {
+      const row = await lockConfig(tx, { userId, model, skipLocked: true });
+      return row === null || row.version === row.reviewedVersion
+        ? null
+        : await review(tx, row, model);
+    });
+  try {
+    return await inTransaction(reviewConfig);
+  } catch (error) {
+    if (failureKind(error) === 'outage') throw error;
+    // Whatever it was, this user's config alone is refused, and not looked at again and again.
+    const message = `could not be taken over: ${error instanceof Error ? error.message : error}`;
+    return await inTransaction((tx, row) => refuse(tx, row, [{ path: '', message }]));
+  }
+}
+
+/** Reviews a config that this transaction has locked. */
+export async function reviewConfig(
+  tx: TransactionSql,
+  row: LockedConfig,
+  model: Model,
+): Promise<Review> {
+  if (row.written.rules === undefined) {
+    const message = 'are larger than 1 MB or nested too deep';
+    return await refuse(tx, row, [{ path: 'rules', message }]);
+  }
+  const parsed = parseConfig(row.written, model);
+  if (!parsed.ok) return await refuse(tx, row, parsed.issues);
+  const content = mergeConfig({ ...row.accepted, shorthands: {} }, parsed.config, model);
+  const written = row.written.rules as Record<string, unknown>[];
+  const rules = written.map((rule, index) => ({ ...rule, id: content.rules[index]?.id }));
+  await acceptConfig(tx, { userId: row.userId, content, rules });
+  return { userId: row.userId, version: row.version, issues: [] };
+}
+
+/**
+ * Brings the newest version of a locked row into force.
+ *
+ * @param options.rules what the column `rules` is to hold: as written, with ids
+ * @returns the version
+ */
+export async function acceptConfig(
+  tx: TransactionSql,
+  { userId, content, rules }: { userId: string; content: RuleContent; rules: readonly object[] },
+): Promise<number> {
+  const [row] = await tx<{ version: number }[]>`
+    UPDATE user_configs
+    SET rules = ${tx.json(rules as never)}, accepted = ${tx.json(content as never)},
+        accepted_version = version, accepted_at = clock_timestamp(), accepted_by = updated_by,
+        reviewed_version = version, issues = '[]'
+    WHERE user_id = ${userId} RETURNING version`;
+  return (row as { version: number }).version;
+}
+
+async function refuse(tx: TransactionSql, row: LockedConfig, issues: Issue[]): Promise<Review> {
+  await tx`
+    UPDATE user_configs SET reviewed_version = version, issues = ${tx.json(issues as never)}
+    WHERE user_id = ${row.userId}`;
+  return { userId: row.userId, version: row.version, issues };
+}
