@@ -1,0 +1,89 @@
+import type { Held, Transition } from '../domain/alert.ts';
+import type { Micros } from '../domain/time.ts';
+import type { StoredReading } from '../store/copy-readings.ts';
+import type { DeviceState } from '../store/device-state.ts';
+import type { DeadLetter } from '../store/write-dead-letters.ts';
+
+/** A reading in a batch, with where it came from. */
+export interface BatchedReading extends StoredReading {
+  offset: number;
+}
+
+/** What one transaction will write: the effects of a contiguous run of a partition's records. */
+export interface Batch {
+  /** Records covered, whatever became of them. */
+  records: number;
+  /** The last offset covered, -1 while the batch covers none (a change of the rules). */
+  lastOffset: number;
+  coveredAt: Micros;
+  /** When the first record came into the batch: milliseconds, monotonic. */
+  openedAtMs: number;
+  readings: BatchedReading[];
+  /** Readings left out because the same key is in the batch already. */
+  duplicates: number;
+  devices: Map<string, DeviceState>;
+  transitions: Transition[];
+  held: Map<string, Held>;
+  deadLetters: DeadLetter[];
+  /** The versions of the rules that the batch was evaluated with, by user. */
+  ruleVersions: Map<string, number>;
+  /** Holds records at or below the watermark, so its readings are probably stored already. */
+  replay: boolean;
+  keys: Set<string>;
+}
+
+export function createBatch(): Batch {
+  return {
+    records: 0,
+    lastOffset: -1,
+    coveredAt: 0,
+    openedAtMs: 0,
+    readings: [],
+    duplicates: 0,
+    devices: new Map(),
+    transitions: [],
+    held: new Map(),
+    deadLetters: [],
+    ruleVersions: new Map(),
+    replay: false,
+    keys: new Set(),
+  };
+}
+
+/** Adds a reading unless one with its key is in the batch: COPY would refuse the second one. */
+export function addReading(batch: Batch, row: BatchedReading): void {
+  const { time, userId, deviceId, sequenceId } = row.reading;
+  // Neither name holds a slash, so the key is unambiguous.
+  const key = `${time}/${sequenceId}/${userId}/${deviceId}`;
+  if (batch.keys.has(key)) {
+    batch.duplicates++;
+    return;
+  }
+  batch.keys.add(key);
+  batch.readings.push(row);
+}
+
+export interface BatchPolicy {
+  maxRows: number;
+  maxWaitMs: number;
+}
+
+/**
+ * When a batch is written: full, old enough, or holding a transition while the lane is within one
+ * batch of the log's end. Decides only; the lane owns the clock.
+ */
+export function shouldFlush(
+  batch: Batch,
+  policy: BatchPolicy,
+  now: { ms: number; recordsBehind: number },
+): boolean {
+  if (batch.records === 0) return batch.transitions.length > 0;
+  if (batch.records >= policy.maxRows) return true;
+  if (batch.transitions.length > 0 && now.recordsBehind <= policy.maxRows) return true;
+  return now.ms - batch.openedAtMs >= policy.maxWaitMs;
+}
+
+/** How long the batch may still wait for records. */
+export function waitMs(batch: Batch, policy: BatchPolicy, nowMs: number): number {
+  return Math.max(0, batch.openedAtMs + policy.maxWaitMs - nowMs);
+}

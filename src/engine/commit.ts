@@ -1,0 +1,47 @@
+import type { PartitionReader } from '../domain/log.ts';
+import type { AlertEventTail } from '../store/alert-event-tail.ts';
+import type { DeviceState } from '../store/device-state.ts';
+import type { Batch } from './batch.ts';
+import type { ReadingFeed } from './reading-feed.ts';
+
+/** The states of the devices that were heard of last, as committed. */
+export interface StateCache {
+  get(key: string): DeviceState | undefined;
+  /** Whether the database was asked: a device never seen is known to have no state. */
+  has(key: string): boolean;
+  set(key: string, state: DeviceState | undefined): void;
+  clear(): void;
+}
+
+/** Keeps at most `capacity` devices, the least recently written go first. */
+export function createStateCache(capacity: number): StateCache {
+  const states = new Map<string, DeviceState | undefined>();
+  return {
+    get: (key) => states.get(key),
+    has: (key) => states.has(key),
+    clear: () => states.clear(),
+    set(key, state) {
+      states.delete(key);
+      states.set(key, state);
+      if (states.size <= capacity) return;
+      const oldest = states.keys().next();
+      if (!oldest.done) states.delete(oldest.value);
+    },
+  };
+}
+
+/** What follows the transaction: only now may anybody hear of the batch. */
+export async function commitBatch(
+  deps: {
+    reader: PartitionReader;
+    states: StateCache;
+    feed: ReadingFeed;
+    tail: Pick<AlertEventTail, 'poke'>;
+  },
+  batch: Batch,
+): Promise<void> {
+  for (const [key, state] of batch.devices) deps.states.set(key, state);
+  if (batch.transitions.length > 0) deps.tail.poke();
+  if (!batch.replay) deps.feed.publish(batch.readings.map((row) => row.reading));
+  if (batch.lastOffset >= 0) await deps.reader.commit(batch.lastOffset + 1);
+}

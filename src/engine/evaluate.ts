@@ -1,0 +1,89 @@
+import { evaluate, NO_MEMORY } from '../domain/alert.ts';
+import type { LogRecord } from '../domain/log.ts';
+import type { RuleSet } from '../domain/rule.ts';
+import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
+import type { DeviceState } from '../store/device-state.ts';
+import { addReading, type Batch } from './batch.ts';
+import type { Decoded } from './decode.ts';
+import type { IngestCounters } from './status.ts';
+
+export interface EvaluateContext {
+  partition: number;
+  /** Records at or below it are REPLAY. */
+  watermark: number;
+  maxClockSkew: Micros;
+  /** A device's state as of the last record, undefined for one never seen. */
+  stateOf(key: string): DeviceState | undefined;
+  rules: ReadonlyMap<string, RuleSet>;
+  counters: IngestCounters;
+}
+
+/** The key of a device in caches and batches. */
+export function deviceKey(userId: string, deviceId: string): string {
+  return `${userId}/${deviceId}`;
+}
+
+/** Adds one decoded record to the batch: its reading or dead letter, and what the rules say. */
+export function addRecord(
+  batch: Batch,
+  record: LogRecord,
+  decoded: Decoded,
+  context: EvaluateContext,
+): void {
+  const arrival = record.arrivalMs * MICROS_PER_MS;
+  const replay = record.offset <= context.watermark;
+  batch.records++;
+  batch.lastOffset = record.offset;
+  batch.coveredAt = Math.max(batch.coveredAt, arrival);
+  batch.replay ||= replay;
+  if (!decoded.ok) {
+    context.counters.deadLetters++;
+    batch.deadLetters.push({
+      offset: record.offset,
+      topic: decoded.topic,
+      ...decoded.rejection,
+      payload: record.value,
+      arrival,
+    });
+    return;
+  }
+  const { reading, extraText } = decoded;
+  addReading(batch, { reading, extraText, offset: record.offset });
+  if (replay) {
+    context.counters.replay++;
+    return;
+  }
+  const key = deviceKey(reading.userId, reading.deviceId);
+  const before = batch.devices.get(key) ?? context.stateOf(key);
+  const future = reading.time > arrival + context.maxClockSkew;
+  const after: DeviceState = {
+    userId: reading.userId,
+    deviceId: reading.deviceId,
+    partition: context.partition,
+    // Once a batch, whatever the number of its readings.
+    version: batch.devices.has(key) ? (before?.version ?? 1) : (before?.version ?? 0) + 1,
+    firstSeenAt: before?.firstSeenAt ?? arrival,
+    newestTime: before?.newestTime ?? null,
+    lastArrivalAt: Math.max(before?.lastArrivalAt ?? 0, arrival),
+    memory: before?.memory ?? NO_MEMORY,
+  };
+  batch.devices.set(key, after);
+  if (future) {
+    context.counters.future++;
+    return;
+  }
+  const ruleSet = context.rules.get(reading.userId);
+  if (ruleSet === undefined) throw new Error(`the rules of ${reading.userId} were not loaded`);
+  const evidence = { partition: context.partition, offset: record.offset, arrival };
+  const result = evaluate(after.memory, reading, ruleSet, evidence);
+  if (after.newestTime !== null && reading.time < after.newestTime) context.counters.late++;
+  else context.counters.live++;
+  after.newestTime = Math.max(after.newestTime ?? reading.time, reading.time);
+  after.memory = result.memory;
+  // Where they move within a batch, the first version stands, and the check in the transaction sees it.
+  if (!batch.ruleVersions.has(reading.userId)) {
+    batch.ruleVersions.set(reading.userId, ruleSet.version);
+  }
+  batch.transitions.push(...result.transitions);
+  for (const held of result.held) batch.held.set(held.alertId, held);
+}

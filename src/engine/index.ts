@@ -1,0 +1,110 @@
+import type { Logger } from 'pino';
+import type { PartitionReader, Source } from '../domain/log.ts';
+import type { Model } from '../domain/model.ts';
+import type { Micros } from '../domain/time.ts';
+import type { AlertEventTail } from '../store/alert-event-tail.ts';
+import type { Sql } from '../store/connection.ts';
+import { createPartitionMaker } from '../store/partitions.ts';
+import type { BatchPolicy } from './batch.ts';
+import { createDecoder } from './decode.ts';
+import { createLane, type Lane, type LaneDeps } from './lane.ts';
+import { createReadingFeed, type ReadingFeed } from './reading-feed.ts';
+import type { RuleBook } from './rule-book.ts';
+import type { EngineStatus, IngestCounters } from './status.ts';
+
+/**
+ * The ingest engine. Each partition of the log is read by one lane:
+ *
+ *   source    sources/      records of a partition, in order
+ *   decode    decode.ts     a record becomes a reading, or a rejection with its reason
+ *   evaluate  evaluate.ts   the user's rules, on the device's state: transitions
+ *   batch     batch.ts      1,000 records or 100 ms; at once where a transition waits
+ *   write     write.ts      one transaction: readings, states, alerts, dead letters, watermark
+ *   commit    commit.ts     the group's offset, after Postgres; watchers hear of the readings
+ *   publish   publish.ts    the elected publisher sends what was committed
+ */
+export interface Engine {
+  readonly feed: ReadingFeed;
+  start(): Promise<void>;
+  status(): EngineStatus;
+  /** Stops reading and writes what was read; past the deadline it leaves the rest in the log. */
+  stop(deadlineMs: number): Promise<void>;
+}
+
+export interface EngineDeps {
+  source: Source;
+  sql: Sql;
+  /** Opens connections of a lane's own. */
+  openSql: () => Sql;
+  rules: RuleBook;
+  tail: Pick<AlertEventTail, 'poke'>;
+  model: Model;
+  logger: Logger;
+}
+
+export interface EngineOptions {
+  policy: BatchPolicy;
+  maxPayloadBytes: number;
+  maxClockSkew: Micros;
+  maxCachedDevices: number;
+  /** Readings that a watcher of one device may be behind. */
+  feedCapacity: number;
+}
+
+export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
+  const { source, rules, tail, model, logger } = deps;
+  const feed = createReadingFeed({ capacity: options.feedCapacity });
+  const decode = createDecoder(model, options);
+  const partitions = createPartitionMaker(deps.sql, model);
+  const counters: IngestCounters = {
+    records: 0,
+    batches: 0,
+    live: 0,
+    late: 0,
+    replay: 0,
+    future: 0,
+    deadLetters: 0,
+    transitions: 0,
+    rewinds: 0,
+    gaps: 0,
+  };
+  const lanes = new Map<number, { lane: Lane; ended: Promise<void> }>();
+  const abandon = new AbortController();
+  const shared = { decode, rules, openSql: deps.openSql, partitions, model, feed, tail, counters };
+  const stopWatchingRules = rules.onChange(({ userId }) => {
+    for (const { lane } of lanes.values()) lane.rulesChanged(userId);
+  });
+
+  function assign(reader: PartitionReader): void {
+    const laneDeps: LaneDeps = { ...shared, reader, logger };
+    const lane = createLane(laneDeps, {
+      log: { logId: source.logId, topic: source.topic, partition: reader.partition },
+      policy: options.policy,
+      maxClockSkew: options.maxClockSkew,
+      maxCachedDevices: options.maxCachedDevices,
+      abandon: abandon.signal,
+    });
+    lanes.set(reader.partition, { lane, ended: lane.run() });
+  }
+
+  async function stop(deadlineMs: number): Promise<void> {
+    stopWatchingRules();
+    await source.pause();
+    const timer = setTimeout(() => {
+      const lag = status().lanes.reduce((sum, lane) => sum + lane.lag, 0);
+      logger.warn({ lag }, 'the deadline to drain has passed: what is left stays in the log');
+      abandon.abort();
+    }, deadlineMs);
+    await Promise.all([...lanes.values()].map(({ ended }) => ended));
+    clearTimeout(timer);
+    feed.close();
+    await source.close();
+  }
+
+  function status(): EngineStatus {
+    const all = [...lanes.values()].map(({ lane }) => lane.status());
+    return { lanes: all.sort((a, b) => a.partition - b.partition), counters };
+  }
+
+  return { feed, start: () => source.start(assign), status, stop };
+}

@@ -1,0 +1,140 @@
+import type { Model } from '../domain/model.ts';
+import type { Sql, TransactionSql } from '../store/connection.ts';
+import { CopyRefused, copyReadings } from '../store/copy-readings.ts';
+import { saveDeviceStates } from '../store/device-state.ts';
+import { insertReadings } from '../store/insert-readings.ts';
+import { lockRuleVersions } from '../store/lock-rule-versions.ts';
+import type { PartitionMaker } from '../store/partitions.ts';
+import {
+  type LogPartition,
+  moveWatermark,
+  readWatermark,
+  type Watermark,
+} from '../store/watermark.ts';
+import { appendAlertEvents, writeAlerts } from '../store/write-alerts.ts';
+import { writeDeadLetters } from '../store/write-dead-letters.ts';
+import type { Batch } from './batch.ts';
+
+/** How a write ended where the batch can't be written as it is: the lane reads again. */
+export type Rewind =
+  | { kind: 'fence'; detail: string }
+  /** The rules moved since the batch was evaluated. */
+  | { kind: 'rules'; detail: string };
+
+export type WriteResult = { ok: true; inserted: number } | { ok: false; rewind: Rewind };
+
+export interface Writer {
+  /**
+   * Writes a batch in one transaction, or nothing of it.
+   *
+   * @param watermark where the lane left the partition's watermark
+   * @throws the database's error, after which it is unknown whether the batch was committed
+   */
+  write(batch: Batch, watermark: Watermark): Promise<WriteResult>;
+}
+
+/** COPY fails whole on one duplicate: after one, inserts are the better bet for a while. */
+const BATCHES_WITHOUT_COPY = 50;
+
+class RewindError extends Error {
+  constructor(readonly rewind: Rewind) {
+    super(rewind.detail);
+  }
+}
+
+export function createWriter(
+  deps: { sql: Sql; model: Model; partitions: PartitionMaker },
+  options: { log: LogPartition; statementTimeoutMs: number },
+): Writer {
+  const { model, partitions } = deps;
+  const { log } = options;
+  let insertsLeft = 0;
+
+  async function write(batch: Batch, watermark: Watermark): Promise<WriteResult> {
+    await partitions.ensure(batch.readings.map((row) => row.reading.time));
+    const useCopy = !batch.replay && insertsLeft === 0;
+    if (insertsLeft > 0) insertsLeft--;
+    try {
+      return { ok: true, inserted: await transaction(batch, watermark, useCopy) };
+    } catch (error) {
+      if (error instanceof RewindError) return { ok: false, rewind: error.rewind };
+      if (!(error instanceof CopyRefused)) throw error;
+    }
+    insertsLeft = BATCHES_WITHOUT_COPY;
+    return await write(batch, watermark);
+  }
+
+  async function transaction(
+    batch: Batch,
+    watermark: Watermark,
+    useCopy: boolean,
+  ): Promise<number> {
+    let inserted = batch.readings.length;
+    await deps.sql.begin(async (transactionSql) => {
+      const tx = transactionSql as unknown as TransactionSql;
+      await Promise.all([setTimeouts(tx), checkFence(tx, watermark.offset)]);
+      if (batch.transitions.length > 0) await checkRules(tx, batch);
+      const devices = [...batch.devices.values()];
+      await Promise.all([
+        devices.length > 0 && saveStates(tx, devices),
+        writeAlerts(tx, batch.transitions, batch.held.values()),
+        batch.deadLetters.length > 0 && writeDeadLetters(tx, log, batch.deadLetters),
+      ]);
+      if (batch.readings.length > 0) {
+        if (useCopy) await copyReadings(tx, model, batch.readings);
+        else inserted = await insertReadings(tx, model, batch.readings);
+      }
+      const next = movedBy(watermark, batch);
+      await Promise.all([
+        next.offset > watermark.offset && moveWatermark(tx, log, next),
+        batch.transitions.length > 0 && appendAlertEvents(tx, batch.transitions),
+      ]);
+    });
+    return inserted;
+  }
+
+  async function setTimeouts(tx: TransactionSql): Promise<void> {
+    const ms = options.statementTimeoutMs;
+    await tx.unsafe(
+      `SET LOCAL statement_timeout = ${ms}; SET LOCAL lock_timeout = ${ms};
+       SET LOCAL idle_in_transaction_session_timeout = ${ms}`,
+    );
+  }
+
+  async function checkFence(tx: TransactionSql, watermark: number): Promise<void> {
+    const stored = await readWatermark(tx, log);
+    if (stored?.offset === watermark) return;
+    const found = stored === undefined ? 'gone' : `at ${stored.offset}`;
+    const detail = `the watermark is ${found}, this lane left it at ${watermark}`;
+    throw new RewindError({ kind: 'fence', detail });
+  }
+
+  async function checkRules(tx: TransactionSql, batch: Batch): Promise<void> {
+    const userIds = [...new Set(batch.transitions.map((transition) => transition.userId))];
+    const versions = await lockRuleVersions(tx, userIds);
+    for (const userId of userIds) {
+      const evaluated = batch.ruleVersions.get(userId);
+      const inForce = versions.get(userId) ?? 0;
+      if (evaluated === inForce) continue;
+      const detail = `the rules of ${userId} moved from version ${evaluated} to ${inForce}`;
+      throw new RewindError({ kind: 'rules', detail });
+    }
+  }
+
+  return { write };
+}
+
+/** Where a batch takes the watermark: never back. */
+export function movedBy(watermark: Watermark, batch: Batch): Watermark {
+  if (batch.lastOffset <= watermark.offset) return watermark;
+  const coveredAt = Math.max(watermark.coveredAt, batch.coveredAt);
+  return { offset: batch.lastOffset, coveredAt };
+}
+
+async function saveStates(
+  tx: TransactionSql,
+  states: Parameters<typeof saveDeviceStates>[1],
+): Promise<void> {
+  if (await saveDeviceStates(tx, states)) return;
+  throw new RewindError({ kind: 'fence', detail: 'another writer moved the state of a device' });
+}
