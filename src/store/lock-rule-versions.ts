@@ -1,4 +1,5 @@
 import type { Sql, TransactionSql } from './connection.ts';
+import { textArray } from './text-array.ts';
 
 /**
  * The versions in force of these users, locked against change until the transaction ends, in the
@@ -12,7 +13,7 @@ export async function lockRuleVersions(
   const ids = [...new Set(userIds)];
   const rows = await tx<{ user_id: string; accepted_version: number }[]>`
     SELECT user_id, accepted_version FROM user_configs
-    WHERE user_id IN (SELECT jsonb_array_elements_text(${tx.json(ids)}::jsonb))
+    WHERE user_id = ANY(${textArray(ids)}::text[])
     ORDER BY user_id FOR SHARE`;
   const versions = new Map(rows.map((row) => [row.user_id, row.accepted_version]));
   const missing = ids.filter((id) => !versions.has(id));
@@ -31,7 +32,7 @@ export async function deletedVersions(
   const rows = await sql<{ user_id: string; version: number }[]>`
     SELECT user_id, max(version) AS version FROM rule_changes
     WHERE kind = 'DELETED'
-      AND user_id IN (SELECT jsonb_array_elements_text(${sql.json(userIds as never)}::jsonb))
+      AND user_id = ANY(${textArray(userIds)}::text[])
     GROUP BY user_id`;
   return new Map(rows.map((row) => [row.user_id, row.version]));
 }

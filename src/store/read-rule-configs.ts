@@ -3,6 +3,7 @@ import type { Issue, RuleSet } from '../domain/rule.ts';
 import { NO_CONTENT, type RuleContent, toRuleSet } from '../domain/rule-content.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
+import { textArray } from './text-array.ts';
 
 /** A user's rules in force, and what became of the newest ones written. */
 export interface RuleConfig {
@@ -40,7 +41,7 @@ export async function readRuleConfigs(
     SELECT asked.user_id, c.accepted, c.accepted_version, c.accepted_at, c.accepted_by,
            c.reviewed_version, c.issues,
            d.version AS deleted_version, d.changed_at AS deleted_at, d.actor AS deleted_by
-    FROM jsonb_array_elements_text(${sql.json(ids)}::jsonb) AS asked (user_id)
+    FROM unnest(${textArray(ids)}::text[]) AS asked (user_id)
     LEFT JOIN user_configs c ON c.user_id = asked.user_id
     LEFT JOIN LATERAL (
       SELECT version, changed_at, actor FROM rule_changes
