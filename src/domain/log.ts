@@ -14,8 +14,12 @@ export interface LogRecord {
 /** A message on its way into the log. */
 export interface LogMessage {
   topic: string;
-  /** Decides the partition: `user_id/device_id`, or null for a message without an owner. */
+  /**
+   * Decides the partition: `user_id/device_id`, or null for a message without an owner, which may
+   * go to any partition.
+   */
   key: string | null;
+  /** Not to be changed before the append has settled. */
   value: Uint8Array;
 }
 
@@ -23,7 +27,8 @@ export interface LogMessage {
 export interface LogAppender {
   /**
    * Resolves once the message is durable; messages of one caller keep their order per key.
-   * Waits while the log is full; rejects when the log is closed or its disk fails.
+   * Waits while the log is full; rejects when the log is closed or its disk fails. A rejected
+   * message may be in the log none the less. Callers bound how many they have on their way.
    */
   append(message: LogMessage): Promise<void>;
 }
@@ -39,14 +44,18 @@ export interface PartitionReader {
   range(): Promise<{ earliest: number; end: number }>;
   /** The newest known `end`, without I/O. Never behind a record already read. */
   end(): number;
-  /** Moves the read position. */
+  /** Moves the read position, which is at first the committed one, else the earliest. */
   seek(offset: number): void;
   /**
    * The next records in order, at least one, at most `maxRecords`; waits for one up to `waitMs`
-   * and returns [] when none came or the signal aborted.
+   * and returns [] when none came or the signal aborted. A position that retention has passed
+   * reads on from the earliest record. One read at a time.
    */
   read(maxRecords: number, waitMs: number): Promise<LogRecord[]>;
-  /** Commits the group's position: `next` is the next offset to read. Never moves backwards. */
+  /**
+   * Commits the group's position: `next` is the next offset to read. Never moves backwards.
+   * Rejects once the source is closed or the partition is another's; reading again is harmless.
+   */
   commit(next: number): Promise<void>;
 }
 

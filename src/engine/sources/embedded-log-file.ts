@@ -78,18 +78,11 @@ export function openLogFile(options: {
   const owner = crypto.randomUUID();
   db.run("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", [owner]);
   const readOwner = db.query<{ value: string }, []>("SELECT value FROM meta WHERE name = 'owner'");
-  const insert = db.query('INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)');
   const advance = db.query(
     'UPDATE partitions SET earliest = ?, next = ?, last_arrival_ms = ? WHERE partition = ?',
   );
   const savePosition = db.query(
     'INSERT INTO commits VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = max(next, excluded.next)',
-  );
-  const arrivalAt = db.query<{ ms: number }, [number, number]>(
-    'SELECT arrival_ms AS ms FROM records WHERE partition = ? AND offset = ?',
-  );
-  const remove = db.query(
-    'DELETE FROM records WHERE partition = ? AND offset >= ? AND offset < ? AND arrival_ms < ?',
   );
   const pages = db.query<{ bytes: number }, []>(
     `SELECT (page_count - freelist_count) * page_size AS bytes
@@ -101,6 +94,16 @@ export function openLogFile(options: {
       'SELECT earliest, next, last_arrival_ms AS lastArrivalMs FROM partitions ORDER BY partition',
     )
     .all();
+
+  const tables = rows.map((_, partition) => ({
+    insert: db.query(`INSERT INTO records_${partition} VALUES (?, ?, ?, ?, ?)`),
+    arrivalAt: db.query<{ ms: number }, [number]>(
+      `SELECT arrival_ms AS ms FROM records_${partition} WHERE offset = ?`,
+    ),
+    remove: db.query(
+      `DELETE FROM records_${partition} WHERE offset >= ? AND offset < ? AND arrival_ms < ?`,
+    ),
+  }));
 
   /** Runs `change` on a copy of the partition rows, which is taken over when it has committed. */
   function transact<T>(positions: Position[], change: (draft: PartitionRow[]) => T): T {
@@ -133,17 +136,18 @@ export function openLogFile(options: {
     let oldestMs = Number.POSITIVE_INFINITY;
     draft.forEach((row, partition) => {
       if (row.earliest >= Math.min(request.floors[partition] ?? 0, row.next)) return;
-      const ms = arrivalAt.get(partition, row.earliest)?.ms ?? 0;
+      const ms = tables[partition]?.arrivalAt.get(row.earliest)?.ms ?? 0;
       if (ms < oldestMs) [oldest, oldestMs] = [partition, ms];
     });
     const row = draft[oldest];
-    if (!row) return 0;
+    const table = tables[oldest];
+    if (!row || !table) return 0;
     const expired = oldestMs < request.beforeMs;
     if (!expired && usedBytes() <= request.targetBytes) return 0;
     const until = Math.min(request.floors[oldest] ?? 0, row.next, row.earliest + ROWS_PER_STEP);
     const arrivedBefore = expired ? request.beforeMs : Number.MAX_SAFE_INTEGER;
     // Arrival never goes back within a partition, so what goes is a prefix.
-    const { changes } = remove.run(oldest, row.earliest, until, arrivedBefore);
+    const { changes } = table.remove.run(row.earliest, until, arrivedBefore);
     row.earliest += changes;
     return changes;
   }
@@ -167,7 +171,7 @@ export function openLogFile(options: {
           const value = batch.values.subarray(start, end);
           const { topics, keys } = batch;
           const [topic, key] = [topics[i] as string, keys[i] ?? null];
-          insert.run(partition, row.next++, row.lastArrivalMs, topic, key, value);
+          tables[partition]?.insert.run(row.next++, row.lastArrivalMs, topic, key, value);
           start = end;
         }
       });

@@ -56,7 +56,7 @@ export function createWriteLoop(
     state.bounds.some(({ earliest, end }) => earliest < end)
       ? maxBytes - state.usedBytes
       : Number.POSITIVE_INFINITY;
-  const blocked = () => queue.nextBytes() > roomBytes();
+  const blocked = () => queue.size() > 0 && queue.nextBytes() > roomBytes();
   const full = () => nothingToDrop && blocked();
   const fullReason = () =>
     `the embedded log is full (${formatBytes(state.usedBytes)} not yet stored): ` +

@@ -4,8 +4,9 @@ import { partitionOf } from './partitioner.ts';
 
 const MAX_RECORDS = 1_000;
 const MAX_BYTES = 2 ** 20;
-/** A record's own columns and its share of half-filled pages (measured: 203 bytes for 165). */
-const OVERHEAD_BYTES = 48;
+/** A record's other columns and its share of a page's free end. */
+const OVERHEAD_BYTES = 32;
+const PAGE_BYTES = 4_096;
 
 interface Waiting {
   message: LogMessage;
@@ -37,7 +38,9 @@ export function createAppendQueue(partitions: number): AppendQueue {
     add(message) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const { topic, key, value } = message;
-      const bytes = topic.length + (key?.length ?? 0) + value.length + OVERHEAD_BYTES;
+      const own = topic.length + (key?.length ?? 0) + value.length + OVERHEAD_BYTES;
+      // A large record takes whole pages, and a small one's share is about its length.
+      const bytes = own < PAGE_BYTES / 4 ? own : Math.ceil(own / PAGE_BYTES + 0.5) * PAGE_BYTES;
       waiting.push({ message, bytes, resolve, reject });
       return promise;
     },

