@@ -7,7 +7,7 @@ export interface Backlogs {
   /** The client's queue from its oldest message, page by page, until nothing is left behind. */
   read(client: { id: string }): Generator<BrokerPacket>;
   /** Whether a live message may go out now, or goes out (or went out) from the queue. */
-  mayGoLive(client: object, packet: BrokerPacket, isQueued: boolean): boolean;
+  mayGoLive(client: object, packet: BrokerPacket, isQueued: () => boolean): boolean;
 }
 
 const PAGE = 100;
@@ -21,14 +21,15 @@ const FORGET_AFTER_MS = 30_000;
  */
 export function createBacklogs(
   outgoing: OutgoingQueues,
-  brokerId: () => string | undefined,
+  /** This run's id of the broker; null once the file is closed. */
+  brokerId: () => string | null | undefined,
 ): Backlogs {
   const states = new WeakMap<object, { waiting: boolean; sent: Set<number> }>();
 
   function* read(client: { id: string }): Generator<BrokerPacket> {
     const state = states.get(client);
     let seq = 0;
-    for (;;) {
+    while (brokerId() !== null) {
       const page = outgoing.page(client.id, seq, PAGE);
       for (const row of page) {
         seq = row.seq;
@@ -50,8 +51,9 @@ export function createBacklogs(
     read,
     mayGoLive(client, packet, isQueued) {
       const state = states.get(client);
-      if (!state || !isQueued) return true;
-      return !state.waiting && !state.sent.has(packet.brokerCounter ?? -1);
+      if (!state) return true;
+      const inQueue = state.waiting || state.sent.has(packet.brokerCounter ?? -1);
+      return !inQueue || !isQueued();
     },
   };
 }

@@ -2,9 +2,10 @@ import { Aedes, type AuthenticateError, type Client } from 'aedes';
 import type { Logger } from 'pino';
 import type { LogAppender } from '../domain/log.ts';
 import type { TopicPattern } from '../domain/topic.ts';
+import { filterMatches } from './filters.ts';
 import { createInflow, type Inflow } from './inflow.ts';
 import { createIngest } from './ingest.ts';
-import { createMqttListener } from './listener.ts';
+import { createMqttListener, SOCKET_BUFFER_BYTES } from './listener.ts';
 import { createPersistence } from './persistence.ts';
 import { refuseMqtt5 } from './refusal.ts';
 import { createSparingLog } from './sparing-log.ts';
@@ -23,7 +24,7 @@ export interface BrokerOptions {
   /** Payloads above it become dead letters later; a packet of 16 times it ends its connection. */
   maxPayloadBytes: number;
   logger: Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>;
-  /** A subscriber that takes nothing for this long is disconnected; default 2,000. */
+  /** A QoS 1 subscriber that takes nothing for this long is disconnected; default 2,000. */
   drainTimeoutMs?: number;
   /** Default 10,000. */
   maxConnections?: number;
@@ -45,6 +46,8 @@ export interface BrokerStats {
   appendFailures: number;
   /** Messages that full session queues dropped. */
   dropped: number;
+  /** QoS 0 deliveries that subscribers were too slow for. */
+  skipped: number;
   refusedMqtt5: number;
   oversized: number;
 }
@@ -69,7 +72,7 @@ const LOG_EVERY_MS = 10_000;
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { logger, host = '127.0.0.1' } = options;
-  const counters = { dropped: 0, refusedMqtt5: 0 };
+  const counters = { dropped: 0, skipped: 0, refusedMqtt5: 0 };
   const inflows = new WeakMap<object, Inflow>();
   const logs = sparingLogs(logger);
 
@@ -119,10 +122,17 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     authorizePublish: ingest.authorizePublish,
     published: ingest.published,
     authorizeForward(client, packet) {
-      // A packet with an id comes from the session's queue itself.
-      if (client.clean || packet.qos === 0 || packet.messageId !== undefined) return packet;
-      const queued = persistence.isQueuedFor(client.id, packet.topic);
-      return persistence.backlogs.mayGoLive(client, packet as BrokerPacket, queued) ? packet : null;
+      if (isCongested(client) && takesAtQos0(client, packet)) {
+        counters.skipped++;
+        logs.skipped(client.id);
+        return null;
+      }
+      // A packet with an id comes from the session's queue itself; a retained one is no part of it.
+      if (client.clean || packet.qos === 0 || packet.retain || packet.messageId !== undefined) {
+        return packet;
+      }
+      const isQueued = () => persistence.isQueuedFor(client.id, packet.topic);
+      return persistence.backlogs.mayGoLive(client, packet, isQueued) ? packet : null;
     },
   });
   const numbers = aedes as unknown as { counter: number };
@@ -201,12 +211,32 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   };
 }
 
+/** Below the socket's high-water mark, where a write would make its publisher wait. */
+function isCongested(client: Client): boolean {
+  return client.conn.writableLength > SOCKET_BUFFER_BYTES / 2;
+}
+
+/** Whether a client takes a message at QoS 0, where it may be left out, and not at a higher one too. */
+function takesAtQos0(client: Client, packet: { topic: string; qos: number }): boolean {
+  if (packet.qos === 0) return true;
+  const { subscriptions } = client as unknown as { subscriptions: Record<string, { qos: number }> };
+  return !Object.entries(subscriptions).some(
+    ([filter, { qos }]) => qos > 0 && filterMatches(filter, packet.topic),
+  );
+}
+
 function sparingLogs(logger: BrokerOptions['logger']) {
   return {
     dropped: createSparingLog<string>(LOG_EVERY_MS, (clientId, leftOut) =>
       logger.warn(
         { clientId, leftOut },
         'an MQTT session’s queue is full: its oldest message was dropped',
+      ),
+    ),
+    skipped: createSparingLog<string>(LOG_EVERY_MS, (clientId, leftOut) =>
+      logger.warn(
+        { clientId, leftOut },
+        'an MQTT subscriber is too slow: QoS 0 messages to it are left out',
       ),
     ),
     refusedMqtt5: createSparingLog<string>(LOG_EVERY_MS, (clientId, leftOut) =>

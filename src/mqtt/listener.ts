@@ -25,6 +25,8 @@ export interface MqttListener {
   oversized(): number;
 }
 
+/** How much may wait in a socket, each way, before it pushes back. */
+export const SOCKET_BUFFER_BYTES = 256 * 1024;
 const LOG_EVERY_MS = 10_000;
 const TCP_KEEPALIVE_MS = 60_000;
 
@@ -48,7 +50,7 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
       ),
   );
 
-  const server = createServer((socket) => {
+  const server = createServer({ highWaterMark: SOCKET_BUFFER_BYTES }, (socket) => {
     if (sockets.size >= maxConnections) {
       logFull();
       socket.destroy();

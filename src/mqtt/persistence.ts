@@ -30,6 +30,7 @@ interface BrokerIdentity {
 export type Persistence = ReturnType<typeof createPersistence>;
 
 const EXPIRY_CHUNK = 5_000;
+const MAX_SECURED = 100_000;
 
 /**
  * The broker's sessions, subscriptions, retained messages, queues and wills, in one SQLite file.
@@ -60,9 +61,14 @@ export function createPersistence(options: PersistenceOptions) {
   let index = createFilterIndex<Subscription>();
   // Messages whose queues and retained copy were written before their PUBACK.
   const secured = new Set<number>();
+  function noteSecured(brokerCounter: number): void {
+    secured.add(brokerCounter);
+    // aedes drops a message without a word when its connection ends before the PUBACK is out.
+    if (secured.size > MAX_SECURED) secured.delete(secured.values().next().value as number);
+  }
   let broker: BrokerIdentity | undefined;
   let closed = false;
-  const backlogs = createBacklogs(outgoing, () => broker?.id);
+  const backlogs = createBacklogs(outgoing, () => (closed ? null : broker?.id));
 
   function reload(): void {
     outgoing.reload();
@@ -89,7 +95,9 @@ export function createPersistence(options: PersistenceOptions) {
 
   function* retained(patterns: string[]): Generator<BrokerPacket> {
     for (const pattern of patterns) {
+      if (closed) return;
       for (const topic of tables.retainedTopics(literalPrefix(pattern))) {
+        if (closed) return;
         if (!filterMatches(pattern, topic)) continue;
         const packet = tables.retained(topic);
         if (packet) yield packet;
@@ -232,7 +240,7 @@ export function createPersistence(options: PersistenceOptions) {
       if (subs.length === 0 && !packet.retain) return null;
       if (packet.retain) tables.storeRetained({ ...packet, cmd: 'publish' });
       for (const { owner } of subs) outgoing.enqueue(owner, { ...packet, dup: false });
-      secured.add(packet.brokerCounter as number);
+      noteSecured(packet.brokerCounter as number);
       return group.durable();
     },
     /** Ends what `secure` began: aedes is done with the message. */
