@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, readlinkSync, realpathSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, realpathSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StartError } from '../domain/start-error.ts';
@@ -27,7 +27,8 @@ export function readPidFile(folder: string): { pid: number; ready: boolean } | n
 }
 
 /**
- * Clears the way for a start: stops a server that a killed process left on the folder, and removes
+ * Clears the way for a start: stops a server that a killed process left on the folder, the backends
+ * that a killed server left (a busy one doesn't notice, and holds the shared memory), and removes
  * a postmaster.pid that names no server of this folder (its pid may be somebody else's by now).
  * Only for the holder of the data folder, as any server found here is then its own.
  *
@@ -37,8 +38,18 @@ export async function clearOrphan(folder: string): Promise<number | null> {
   const found = readPidFile(folder);
   const orphan = found !== null && isServerOf(found.pid, folder) ? found.pid : null;
   if (orphan !== null) await stopProcess(orphan, () => isServerOf(orphan, folder));
+  for (const pid of backendsOf(folder)) await stopProcess(pid, () => isServerOf(pid, folder), 500);
   rmSync(join(folder, 'postmaster.pid'), { force: true });
   return orphan;
+}
+
+/** Other systems have no cheap way to tell; there the next start waits for the backends' end. */
+function backendsOf(folder: string): number[] {
+  if (process.platform !== 'linux') return [];
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => isServerOf(pid, folder));
 }
 
 /**

@@ -213,17 +213,18 @@ test(
 );
 
 test(
-  'PostgreSQL killed comes back by itself, on the same port',
+  'PostgreSQL killed comes back by itself on the same port, even with a query still computing',
   async () => {
     const postgres = await start();
     expect(await count(postgres.url, 'INSERT')).toBe(1);
     for (let kill = 1; kill <= 2; kill++) {
       const killed: number = postgres.pid();
+      const busy = await occupyBackend(postgres.url);
       process.kill(killed, 'SIGKILL');
-      pids.push(
-        await eventually('a new server', () => postgres.pid() !== killed && postgres.pid()),
-      );
+      await eventually('a new server', () => postgres.pid() !== killed);
+      pids.push(postgres.pid());
       expect(await count(postgres.url)).toBe(1);
+      await busy.ended;
     }
   },
   LIMIT_MS,
@@ -266,6 +267,23 @@ async function count(url: string, insert?: 'INSERT'): Promise<number> {
   } finally {
     await sql.end();
   }
+}
+
+/** Keeps a backend computing for a minute, so that it doesn't notice the end of its server. */
+async function occupyBackend(url: string): Promise<{ ended: Promise<unknown> }> {
+  const sql = connect(url, { max: 1 });
+  const [backend] = await sql<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
+  pids.push(backend?.pid as number);
+  const query = sql`DO $$ BEGIN
+    WHILE clock_timestamp() < now() + interval '1 minute' LOOP END LOOP; END $$`;
+  const ended = query.catch(() => sql.end({ timeout: 1 }));
+  const watch = connect(url, { max: 1 });
+  await eventually('the busy query', async () => {
+    const rows = await watch`SELECT FROM pg_stat_activity WHERE state = 'active' AND query ~ '^DO'`;
+    return rows.length > 0;
+  });
+  await watch.end();
+  return { ended };
 }
 
 async function spawnHolder() {
