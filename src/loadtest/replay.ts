@@ -1,0 +1,244 @@
+import { readFileSync } from 'node:fs';
+import { MICROS_PER_SECOND } from '../domain/time.ts';
+import { type Api, checkReachable, createApi, messageOf } from './api.ts';
+import { nowMicros } from './clock.ts';
+import { encode, telemetryTopic } from './devices.ts';
+import { createLedger, type Ledger } from './ledger.ts';
+import type { ReplayOptions } from './options.ts';
+import { createPacer } from './pacer.ts';
+import type { Progress } from './progress.ts';
+import {
+  deadLetterReasons,
+  ingestLag,
+  type RuleSet,
+  ruleSetOf,
+  setRules,
+  storedAlerts,
+  storedReadings,
+} from './queries.ts';
+import { type RecordedRow, type Recording, RecordingError, readRecording } from './recording.ts';
+import { episodesInFile, lateRows, numberRules } from './replay-expectation.ts';
+import { createSender, type Sender } from './sender.ts';
+import { settle } from './settle.ts';
+import {
+  type AlertVerdict,
+  compareAlerts,
+  compareReadings,
+  type StoredAlert,
+  type StoredReading,
+} from './verdict.ts';
+
+export interface ReplayResult {
+  file: string;
+  userId: string;
+  deviceId: string;
+  publishSeconds: number;
+  interrupted: boolean;
+  reconnects: number;
+  malformed: Recording['malformed'];
+  rows: {
+    inFile: number;
+    late: number;
+    sent: number;
+    acknowledged: number;
+    alreadyStored: number;
+    newlyStored: number;
+    stored: number;
+    /** Row numbers, as those below. */
+    lost: number[];
+    duplicated: number[];
+    /** Stored for this device with another time or number than the file's. */
+    foreign: number[];
+    deadLetters: string[];
+  };
+  rules: string[];
+  alerts: AlertVerdict & { alreadyStored: number; newlyStored: number };
+  unsettled: string[];
+}
+
+const RULES_IN_FORCE_MS = 1_250;
+const TICK_MS = 1;
+const MAX_SKEW = 300 * MICROS_PER_SECOND;
+
+/** Plays a file as one device, in order, and compares what is stored with what the file says. */
+export async function runReplay(
+  options: ReplayOptions,
+  { progress, stopped }: { progress: Progress; stopped: AbortSignal },
+): Promise<ReplayResult> {
+  const recording = readRecording(readFile(options.file), {
+    ...options,
+    latest: nowMicros() + MAX_SKEW,
+  });
+  const { rows } = recording;
+  if (rows.length === 0) throw new RecordingError(`${options.file}: no row can be published`);
+  await checkReachable(options);
+  const api = createApi(options);
+  const ledger = createLedger(rows.length);
+  let status = 'looking at what is stored';
+  progress.start(() => status);
+  let sender: Sender | null = null;
+  try {
+    const ruleSet = await prepareRules(api, options);
+    const before = await stored(api, options);
+    const clientId = `replay-${options.userId}-${options.deviceId}`;
+    sender = await createSender({ ...options, clientId });
+    const startMs = performance.now();
+    progress.start(
+      () =>
+        `sent ${ledger.published}/${rows.length}  acknowledged ${ledger.acknowledged}  ` +
+        `in flight ${sender?.inFlight}  reconnects ${sender?.reconnects}`,
+    );
+    await publish({ rows, ledger, sender, options, stopped });
+    const publishSeconds = (performance.now() - startMs) / 1000;
+    progress.start(() => status);
+    const unsettled = await settle({
+      checks: [
+        { name: 'acknowledgements', pending: () => sender?.inFlight ?? 0 },
+        { name: 'accepted messages to be stored', pending: () => ingestLag(api) },
+      ],
+      timeoutMs: options.settleSeconds * 1000,
+      onWaiting: (text) => {
+        status = `settling: waiting for ${text}`;
+      },
+    });
+    status = 'listing what is stored';
+    const after = await stored(api, options);
+    return {
+      file: options.file,
+      userId: options.userId,
+      deviceId: options.deviceId,
+      publishSeconds,
+      interrupted: stopped.aborted,
+      reconnects: sender.reconnects,
+      malformed: recording.malformed,
+      ...judge({ options, rows, ledger, ruleSet, before, after }),
+      unsettled,
+    };
+  } finally {
+    progress.stop();
+    await sender?.close();
+  }
+}
+
+function readFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new RecordingError(`--replay ${file}: ${messageOf(error)}`);
+  }
+}
+
+async function prepareRules(api: Api, { userId, rules }: ReplayOptions): Promise<RuleSet | null> {
+  if (rules.length === 0) return await ruleSetOf(api, userId);
+  const ruleSet = await setRules(api, { userId, rules });
+  await Bun.sleep(RULES_IN_FORCE_MS);
+  return ruleSet;
+}
+
+interface Stored {
+  readings: StoredReading[];
+  alerts: StoredAlert[];
+  deadLetters: string[];
+}
+
+async function stored(api: Api, { userId, deviceId }: ReplayOptions): Promise<Stored> {
+  const readings = await storedReadings(api, { userId, deviceId });
+  const alerts = await storedAlerts(api, userId);
+  const deadLetters = await deadLetterReasons(api, telemetryTopic({ userId, deviceId }));
+  return { readings, alerts: alerts.filter((alert) => alert.deviceId === deviceId), deadLetters };
+}
+
+async function publish(at: {
+  rows: readonly RecordedRow[];
+  ledger: Ledger;
+  sender: Sender;
+  options: ReplayOptions;
+  stopped: AbortSignal;
+}): Promise<void> {
+  const { rows, ledger, sender, options, stopped } = at;
+  const topic = telemetryTopic(options);
+  const { rate } = options;
+  const startMs = performance.now();
+  const pacer = createPacer({
+    startMs,
+    rate,
+    total: rows.length,
+    maxBehind: Math.max(1, Math.ceil(2 * rate)),
+  });
+  let lastProgressMs = startMs;
+  while (ledger.published < rows.length && !stopped.aborted) {
+    const nowMs = performance.now();
+    if (sender.hasRoom()) lastProgressMs = nowMs;
+    if (nowMs - lastProgressMs > options.patienceSeconds * 1000) return;
+    for (let due = pacer.due(nowMs, ledger.published); due > 0 && sender.hasRoom(); due--) {
+      const row = rows[ledger.published] as RecordedRow;
+      const position = ledger.publish(row.time);
+      sender.send(topic, encode(row.time, row.sequenceId, row.fields), () => {
+        ledger.acknowledge(position);
+      });
+    }
+    await Bun.sleep(TICK_MS);
+  }
+}
+
+function judge(at: {
+  options: ReplayOptions;
+  rows: readonly RecordedRow[];
+  ledger: Ledger;
+  ruleSet: RuleSet | null;
+  before: Stored;
+  after: Stored;
+}): Pick<ReplayResult, 'rows' | 'rules' | 'alerts'> {
+  const { options, ledger, before, after } = at;
+  const rows = at.rows.slice(0, ledger.published);
+  // The ledger counts what was published, the file may have gaps: malformed rows.
+  const positions = new Map(rows.map((row, index) => [row.sequenceId, index + 1]));
+  const located = (readings: readonly StoredReading[]) =>
+    readings.map(({ sequenceId, time }) => ({ sequenceId: positions.get(sequenceId) ?? 0, time }));
+  const numbers = (found: number[]) => found.map((at) => rows[at - 1]?.sequenceId ?? 0);
+  const readings = compareReadings(ledger, located(after.readings));
+  const rules = numberRules(at.ruleSet ?? { version: 0, temperatureMax: null, rules: [] });
+  const complete = ledger.acknowledgedUpTo === ledger.published;
+  const expected = rules.flatMap((rule) => episodesInFile(rows, rule, options));
+  const fromFile = within(rows, new Set(rules.map((rule) => rule.ruleId)));
+  const alerts = compareAlerts(
+    { required: complete ? expected : [], possible: complete ? [] : expected },
+    after.alerts.filter(fromFile),
+  );
+  const known = new Set(before.alerts.map((alert) => alert.id));
+  return {
+    rows: {
+      inFile: at.rows.length,
+      late: lateRows(rows),
+      sent: ledger.published,
+      acknowledged: ledger.acknowledged,
+      alreadyStored: compareReadings(ledger, located(before.readings)).stored,
+      newlyStored: after.readings.length - before.readings.length,
+      stored: readings.stored,
+      lost: numbers(readings.lost),
+      duplicated: numbers(readings.duplicated),
+      foreign: numbers(readings.foreign),
+      deadLetters: after.deadLetters.slice(before.deadLetters.length),
+    },
+    rules: rules.map(
+      ({ ruleId, key, operator, threshold }) => `${ruleId}: ${key} ${operator} ${threshold}`,
+    ),
+    alerts: {
+      ...alerts,
+      alreadyStored: before.alerts.length,
+      newlyStored: after.alerts.filter((alert) => !known.has(alert.id)).length,
+    },
+  };
+}
+
+/** Alerts of the judged rules that began in the file's span of time: others are not of it. */
+function within(rows: readonly RecordedRow[], ruleIds: ReadonlySet<string>) {
+  let first = Number.POSITIVE_INFINITY;
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { time } of rows) {
+    first = Math.min(first, time);
+    last = Math.max(last, time);
+  }
+  return ({ ruleId, startedAt }: StoredAlert) =>
+    ruleIds.has(ruleId) && startedAt >= first && startedAt <= last;
+}
