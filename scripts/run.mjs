@@ -1,6 +1,7 @@
 // Runs bun from node_modules with the given arguments, after installing what is missing:
 // `node scripts/run.mjs src/index.ts`. Plain JavaScript, because it runs before anything is there:
-// under Node, or under Bun, which stands in for a `node` that is not installed.
+// under Node, or under Bun, which stands in for a `node` that is not installed. The scripts of
+// package.json `exec` it: a shell in between would die of npm's SIGTERM and pass nothing on.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
