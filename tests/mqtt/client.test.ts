@@ -87,6 +87,7 @@ describe('publish', () => {
     await expect(own.publish(topicOf('d'), '1')).rejects.toThrow('no answer');
     const second = own.publish(topicOf('d'), '2');
     await expect(own.publish(topicOf('d'), '3')).rejects.toThrow('2 MQTT messages are unanswered');
+    await until('the second append', () => log.waiting() === 2);
     between.cut();
     await expect(second).rejects.toThrow('closed');
     await until('the end', () => !own.connected);
