@@ -2,6 +2,8 @@
 import { isIPv4 } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { parseDuration } from '../domain/duration.ts';
+import { MICROS_PER_MS } from '../domain/time.ts';
 
 export interface Kind<T> {
   /** As the documentation names it. */
@@ -122,29 +124,11 @@ function formatSize(bytes: number): string {
   return String(bytes);
 }
 
-// Weeks to seconds: months and years have no fixed length.
-const ISO_DURATION =
-  /^P(?=[\dT])(?:(\d+)W)?(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,3})?)S)?)?$/;
-const ISO_UNITS_MS = [604_800_000, 86_400_000, 3_600_000, 60_000, 1_000];
-const SHORT_DURATION = /^(\d{1,12})(ms|s|m|h|d)$/;
-const SHORT_UNITS_MS: Record<string, number> = {
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
-
-/** Milliseconds of `PT1M30S`, `90s` or `500ms`; null for any other text. */
-export function parseDurationMs(value: string): number | null {
-  const short = SHORT_DURATION.exec(value);
-  if (short) return Number(short[1]) * (SHORT_UNITS_MS[short[2] ?? ''] ?? Number.NaN);
-  const iso = ISO_DURATION.exec(value);
-  if (!iso) return null;
-  return ISO_UNITS_MS.reduce(
-    (sum, unitMs, i) => sum + Math.round(Number(iso[i + 1] ?? 0) * unitMs),
-    0,
-  );
+/** Milliseconds of `PT1M30S`, `90s` or `500ms`; null for any other text, months and years too. */
+function parseDurationMs(value: string): number | null {
+  const duration = parseDuration(value);
+  if (duration === null || duration.months > 0) return null;
+  return duration.days * 86_400_000 + Math.round(duration.micros / MICROS_PER_MS);
 }
 
 /** Milliseconds, between two durations that are themselves written as a user would. */

@@ -1,4 +1,5 @@
 /** Finds the misspelt settings among all that a shell exports, which is mostly not for us. */
+import { editDistance } from '../domain/edit-distance.ts';
 
 /** Nobody else uses these, bar the exceptions below: what begins so is meant for us. */
 const OURS = /^(?:PULSEGRAPH|KAFKA|MQTT|BATCH_MAX|LOG_RETENTION)_/;
@@ -40,25 +41,3 @@ function nearest(name: string, candidates: readonly string[], limit: number): st
   }
   return best;
 }
-
-/** Insertions, deletions, replacements and swaps of neighbours (optimal string alignment). */
-function editDistance(a: string, b: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = at(last, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      let distance = Math.min(replaced, at(last, j) + 1, at(row, j - 1) + 1);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
-        distance = Math.min(distance, at(beforeLast, j - 2) + 1);
-      }
-      row.push(distance);
-    }
-    beforeLast = last;
-    last = row;
-  }
-  return at(last, b.length);
-}
-
-const at = (row: number[], index: number): number => row[index] ?? Number.POSITIVE_INFINITY;
