@@ -47,17 +47,23 @@ export async function findBinaries(account: Account | null): Promise<PostgresBin
       `PostgreSQL can't run on this system (${fault}; ${directory}): ${OUTSIDE}`,
     );
   }
-  const faults = [`${directory}: ${fault}`];
+  // A container that took the right to change users from root: no other place would help.
+  if (fault.includes('EPERM')) throw refusal(account, 'this root may not change its user');
+  const copies: string[] = [];
   for (const parent of ['/var/cache', '/var/tmp', tmpdir()]) {
     const copy = join(parent, `pulsegraph-postgres-${version}`);
     const copyFault = copyTree(directory, copy) ?? (await whyNotRunning(copy, account));
     if (copyFault === null) return { directory: copy, major, account };
-    faults.push(`${copy}: ${copyFault}`);
+    copies.push(`${copy}: ${copyFault}`);
   }
-  throw new StartError(
+  throw refusal(account, [`${directory}: ${fault}`, ...copies].join('; '));
+}
+
+function refusal({ uid }: Account, reason: string): StartError {
+  return new StartError(
     'POSTGRES_UNAVAILABLE',
-    `PostgreSQL refuses to run as root and user ${account.uid} can't run it ` +
-      `(${faults.join('; ')}): start Pulsegraph as an ordinary user, or ${OUTSIDE}`,
+    `PostgreSQL refuses to run as root and can't run as user ${uid} either (${reason}): ` +
+      `start Pulsegraph as an ordinary user, or ${OUTSIDE}`,
   );
 }
 
