@@ -1,0 +1,104 @@
+import type { Logger } from 'pino';
+import type { AlertEvent } from '../domain/alert.ts';
+import { isTopicName } from '../domain/topic.ts';
+import { alertMessage } from '../mqtt/alert-message.ts';
+import { alertsTopic } from '../mqtt/topics.ts';
+import type { AlertEventTail } from '../store/alert-event-tail.ts';
+import type { Sql } from '../store/connection.ts';
+import { markAlertsPublished, publisherPosition } from '../store/publisher-position.ts';
+import { keepTrying, type PublishPort, whenBack } from './publish-port.ts';
+import { sleep } from './retry.ts';
+
+export interface AlertPublishing {
+  sql: Sql;
+  mqtt: PublishPort;
+  tail: Pick<AlertEventTail, 'newest' | 'read' | 'wait'>;
+  logger: Pick<Logger, 'warn' | 'error'>;
+  signal: AbortSignal;
+}
+
+/** Messages on their way at a time. */
+const WINDOW = 256;
+/** How long positions are collected before they are stored: one transaction for many alerts. */
+const MARK_EVERY_MS = 50;
+
+/**
+ * Sends every transition to its user, in order of seq, from where the last publisher stopped. At
+ * least once: after a crash the last ones are sent again, with the same event_id. Ends on abort.
+ */
+export async function publishAlerts(work: AlertPublishing): Promise<void> {
+  const { mqtt, tail, logger, signal } = work;
+  const start = await keepTrying(() => publisherPosition(work.sql, 'alerts'), work);
+  if (start === null) return;
+  const marks = createMarks(work, start);
+  let position = start;
+  while (!signal.aborted) {
+    try {
+      const newest = tail.newest();
+      const events = await tail.read(position, WINDOW);
+      if (events.length === 0) {
+        // All up to the newest known are gone: they were deleted.
+        position = Math.max(position, newest);
+        await tail.wait(position, signal);
+        continue;
+      }
+      const sent = await Promise.allSettled(events.map((event) => send(work, event)));
+      const failed = sent.findIndex((result) => result.status === 'rejected');
+      const last = events.at(failed === -1 ? -1 : failed - 1);
+      if (failed !== 0 && last !== undefined) position = last.seq;
+      marks.reach(position);
+      if (failed === -1) continue;
+      const err = (sent[failed] as PromiseRejectedResult).reason;
+      logger.warn({ err, seq: events[failed]?.seq }, 'alerts wait for the MQTT broker');
+      await whenBack(mqtt, signal);
+    } catch (error) {
+      if (signal.aborted) break;
+      logger.warn({ err: error }, 'alerts wait for the database');
+      await sleep(1_000, signal);
+    }
+  }
+  await marks.close();
+}
+
+async function send({ mqtt, logger }: AlertPublishing, event: AlertEvent): Promise<void> {
+  if (!isTopicName(event.userId)) {
+    logger.warn({ seq: event.seq }, 'an alert of a user whose name no topic can hold is not sent');
+    return;
+  }
+  await mqtt.publish(alertsTopic.format(event.userId), alertMessage(event), { qos: 1 });
+}
+
+/** Stores how far the publisher has come, behind it and never in its way. */
+function createMarks({ sql, logger, signal }: AlertPublishing, start: number) {
+  let reached = start;
+  let stored = start;
+  let storing: Promise<void> | null = null;
+
+  async function store(): Promise<void> {
+    await sleep(MARK_EVERY_MS, signal);
+    for (let failures = 0; stored < reached; ) {
+      const to = reached;
+      try {
+        await markAlertsPublished(sql, { from: stored, to });
+        stored = to;
+        failures = 0;
+      } catch (error) {
+        if (failures++ === 0) logger.warn({ err: error }, 'the position of alerts is not stored');
+        // On the way out once is enough: what is not marked is sent again.
+        if (signal.aborted) return;
+        await sleep(1_000, signal);
+      }
+    }
+  }
+
+  return {
+    reach(seq: number): void {
+      reached = seq;
+      if (reached > stored) storing ??= store().finally(() => (storing = null));
+    },
+    async close(): Promise<void> {
+      await storing;
+      if (stored < reached) await store();
+    },
+  };
+}

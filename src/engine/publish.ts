@@ -1,0 +1,105 @@
+import type { Logger } from 'pino';
+import type { Model } from '../domain/model.ts';
+import { configTopic } from '../mqtt/topics.ts';
+import type { AlertEventTail } from '../store/alert-event-tail.ts';
+import type { Sql } from '../store/connection.ts';
+import { LOCKS } from '../store/migrations.ts';
+import { consumeConfig } from './consume-configs.ts';
+import { runForOffice } from './elect.ts';
+import { publishAlerts } from './publish-alerts.ts';
+import { publishConfigs } from './publish-configs.ts';
+import type { PublishPort } from './publish-port.ts';
+import type { RuleBook } from './rule-book.ts';
+
+/** An MQTT client as the publisher uses it; `connectMqtt` gives one. */
+export interface PublisherMqtt extends PublishPort {
+  /** The message is acknowledged when the handler resolves, sent again when it rejects. */
+  subscribe(
+    filter: string,
+    handler: (message: { topic: string; payload: Uint8Array }) => Promise<void>,
+  ): Promise<void>;
+  close(deadlineMs?: number): Promise<void>;
+}
+
+export interface PublisherOptions {
+  /** A pool. */
+  sql: Sql;
+  /** Opens one connection straight to the database, not through a pooler. */
+  openSession: () => Sql;
+  connectMqtt: (options: { clientId: string; clean: boolean }) => PublisherMqtt;
+  tail: Pick<AlertEventTail, 'newest' | 'read' | 'wait'>;
+  /** Poked when a message has changed rules. */
+  ruleBook: Pick<RuleBook, 'poke'>;
+  model: Model;
+  logger: Logger;
+  /** How often a candidate asks for the lock, and the elected one whether it still has it. */
+  electionIntervalMs?: number;
+}
+
+/** One of all replicas, elected, sends alerts and configs to MQTT and takes in configs from there. */
+export interface Publisher {
+  start(): void;
+  readonly elected: boolean;
+  close(): Promise<void>;
+}
+
+/** Has the session whose queue holds configs while nobody is elected: one name for all replicas. */
+const SESSION = 'pulsegraph-publisher';
+
+export function createPublisher(options: PublisherOptions): Publisher {
+  const { sql, tail, model, ruleBook } = options;
+  const logger = options.logger.child({ part: 'publisher' });
+  const closing = new AbortController();
+  let running: Promise<void> = Promise.resolve();
+  let elected = false;
+
+  async function term(signal: AbortSignal): Promise<void> {
+    // Two connections: on the incoming one a config that waits for the database holds up all else.
+    const outgoing = options.connectMqtt({
+      clientId: `${SESSION}-out-${crypto.randomUUID().slice(0, 8)}`,
+      clean: true,
+    });
+    const incoming = options.connectMqtt({ clientId: SESSION, clean: false });
+    const onChanged = () => ruleBook.poke();
+    const consuming = { sql, mqtt: outgoing, model, onChanged, logger, signal };
+    incoming
+      .subscribe(configTopic.filter, async (message) => {
+        signal.throwIfAborted();
+        await consumeConfig(consuming, message);
+      })
+      .catch(() => {});
+    const close = () => Promise.all([incoming.close(1_000), outgoing.close(1_000)]);
+    // At once, so that nothing waits for the answers of a broker that is away.
+    signal.addEventListener('abort', () => void close(), { once: true });
+    elected = true;
+    try {
+      await Promise.all([
+        publishAlerts({ sql, mqtt: outgoing, tail, logger, signal }),
+        publishConfigs({ sql, mqtt: outgoing, model, logger, signal }),
+      ]);
+    } finally {
+      elected = false;
+      await close();
+    }
+  }
+
+  return {
+    start() {
+      running = runForOffice({
+        openSession: options.openSession,
+        lock: LOCKS.publisher,
+        term,
+        logger,
+        signal: closing.signal,
+        intervalMs: options.electionIntervalMs,
+      });
+    },
+    get elected() {
+      return elected;
+    },
+    async close() {
+      closing.abort();
+      await running;
+    },
+  };
+}

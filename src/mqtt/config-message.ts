@@ -1,0 +1,65 @@
+import { parseJson } from '../domain/json.ts';
+import type { Model } from '../domain/model.ts';
+import type { Issue, RuleSet } from '../domain/rule.ts';
+import { type ConfigPatch, parseConfig } from '../domain/rule-config.ts';
+import { etag, isEcho } from '../domain/rule-content.ts';
+import { formatMicros, type Micros } from '../domain/time.ts';
+
+/** What a message on users/{user}/config is. */
+export type ConfigMessage =
+  /** No payload: somebody cleared the retained message. */
+  | { kind: 'cleared' }
+  /** One of our own broadcasts. */
+  | { kind: 'echo' }
+  | { kind: 'config'; config: ConfigPatch }
+  | { kind: 'invalid'; issues: Issue[] };
+
+const MAX_BYTES = 1_000_000;
+
+export function readConfigMessage(payload: Uint8Array, model: Model): ConfigMessage {
+  if (payload.length === 0) return { kind: 'cleared' };
+  if (payload.length > MAX_BYTES) {
+    const message = `is ${payload.length} bytes long; at most ${MAX_BYTES} are allowed`;
+    return { kind: 'invalid', issues: [{ path: '', message }] };
+  }
+  let input: unknown;
+  try {
+    input = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+  } catch (error) {
+    const message = `is not JSON in UTF-8: ${(error as Error).message}`;
+    return { kind: 'invalid', issues: [{ path: '', message }] };
+  }
+  const parsed = parseConfig(input, model);
+  if (!parsed.ok) return { kind: 'invalid', issues: parsed.issues };
+  return isEcho(parsed.config) ? { kind: 'echo' } : { kind: 'config', config: parsed.config };
+}
+
+/** The broadcast of the rules in force: a valid config message that `readConfigMessage` knows again. */
+export function configMessage(
+  config: { ruleSet: RuleSet; updatedAt: Micros | null; updatedBy: string | null },
+  model: Model,
+): string {
+  const { version, shorthands, rules } = config.ruleSet;
+  const names = Object.keys(model.shorthands);
+  return JSON.stringify({
+    ...Object.fromEntries(names.map((name) => [name, shorthands[name] ?? null])),
+    rules,
+    version,
+    etag: etag({ shorthands, rules }, version),
+    ...(config.updatedAt === null ? {} : { updated_at: formatMicros(config.updatedAt) }),
+    ...(config.updatedBy === null ? {} : { updated_by: config.updatedBy }),
+  });
+}
+
+/**
+ * What goes to users/{user}/config/rejected. A refused SQL statement has the version it made, a
+ * refused message has none.
+ */
+export function rejectedMessage(refused: {
+  issues: readonly Issue[];
+  at: Micros;
+  version?: number;
+}): string {
+  const { issues, at, version } = refused;
+  return JSON.stringify({ version, issues, received_at: formatMicros(at) });
+}
