@@ -12,8 +12,9 @@ interface Entry {
   os?: string[];
   cpu?: string[];
   libc?: string[];
+  dependencies?: Record<string, string>;
+  devDependencies?: Record<string, string>;
   optionalDependencies?: Record<string, string>;
-  engines?: Record<string, string>;
 }
 export interface Lock {
   packages: Record<string, Entry>;
