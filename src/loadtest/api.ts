@@ -125,7 +125,10 @@ export async function allPages<Node>(
   }
 }
 
-/** Runs `work` for every item, at most `atOnce` at a time; results in the order of the items. */
+/**
+ * Runs `work` for every item, at most `atOnce` at a time; results in the order of the items. The
+ * first error ends it: nothing new is begun.
+ */
 export async function inParallel<T, R>(
   items: readonly T[],
   atOnce: number,
@@ -136,7 +139,12 @@ export async function inParallel<T, R>(
   const worker = async () => {
     while (next < items.length) {
       const index = next++;
-      results[index] = await work(items[index] as T);
+      try {
+        results[index] = await work(items[index] as T);
+      } catch (error) {
+        next = items.length;
+        throw error;
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker));

@@ -195,7 +195,7 @@ function createCommand(write: Parameters<typeof parseOptions>[1]): Command {
     .addOption(new Option('--mqtt-version <v>', '4 is MQTT 3.1.1').choices(['4', '5']).default('4'))
     .option('--window <n>', 'most messages under way at once', integer(1, 60_000), 2000)
     .option('--settle <s>', 'seconds to wait for the rest at the end', positive, 60)
-    .option('--patience <s>', 'seconds without an acknowledgement to give up after', positive, 120)
+    .option('--patience <s>', 'seconds to wait for a server that went away', positive, 120)
     .option('--json', 'one JSON object on stdout; all else goes to stderr')
     .option('--replay <file.csv>', 'play a recorded file instead of the fleet')
     .option('--time-column <name>', 'replay: column with the event time', 'timestamp')

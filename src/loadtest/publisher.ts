@@ -8,7 +8,7 @@ export interface PublisherOptions extends BrokerOptions {
   rate: number;
   /** Messages under way over all connections. */
   window: number;
-  /** Gives up after so long without an acknowledgement. */
+  /** Gives up after so long without a connection that would take a message. */
   patienceMs: number;
 }
 
@@ -42,7 +42,6 @@ export async function createPublisher(
   const total = devices.reduce((sum, device) => sum + device.quota, 0);
   let sent = 0;
   let acknowledged = 0;
-  let lastProgressMs = performance.now();
   let turn = 0;
 
   function totals(): PublisherTotals {
@@ -75,28 +74,22 @@ export async function createPublisher(
       sender.send(device.topic, payload, () => {
         device.ledger.acknowledge(sequenceId);
         acknowledged++;
-        lastProgressMs = performance.now();
       });
     }
   }
 
   async function publish(stopped: AbortSignal): Promise<void> {
     const startMs = performance.now();
-    lastProgressMs = startMs;
+    let lastProgressMs = startMs;
     const maxBehind = Math.max(1, Math.ceil(options.rate * MAX_BEHIND_SECONDS));
     const pacer = createPacer({ startMs, rate: options.rate, total, maxBehind });
     while (sent < total && !stopped.aborted) {
       const nowMs = performance.now();
-      if (acknowledged === sent) lastProgressMs = Math.max(lastProgressMs, lastReady(nowMs));
+      if (senders.some((sender) => sender.hasRoom())) lastProgressMs = nowMs;
       if (nowMs - lastProgressMs > options.patienceMs) return;
       sendUpTo(pacer.due(nowMs, sent));
       await Bun.sleep(TICK_MS);
     }
-  }
-
-  /** Nothing to acknowledge is no standstill, as long as somebody could send. */
-  function lastReady(nowMs: number): number {
-    return senders.some((sender) => sender.hasRoom()) ? nowMs : lastProgressMs;
   }
 
   return {

@@ -1,8 +1,8 @@
 /** Something that must come to rest before the verdict. */
 export interface Check {
   name: string;
-  /** How much is still missing; 0 when it is at rest. An error counts as not at rest. */
-  pending(): Promise<number> | number;
+  /** How much is still missing; 0 at rest; null where nobody knows. An error is a null. */
+  pending(): Promise<number | null> | number | null;
 }
 
 const POLL_MS = 500;
