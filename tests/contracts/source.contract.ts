@@ -38,7 +38,7 @@ export function sourceContract(name: string, makeHarness: () => Promise<SourceHa
     check('seek reads the same records again', seeks);
     check('range and end are those of the records', ranges);
     check('a committed position is kept and never moves back', commits);
-    check('a commit after pause is kept', commitsAfterPause);
+    check('a commit after pause is kept, one after close is refused', commitsAfterPause);
     check('offsets and records go on where they were after a reopen', goesOn);
     check('pause ends a waiting read at once', pauses);
     check('bytes, empty values, missing keys and any text arrive as they were', keepsBytes);
@@ -191,6 +191,7 @@ async function commitsAfterPause(harness: SourceHarness): Promise<void> {
   await harness.source.pause();
   await reader.commit(1);
   await harness.reopen();
+  expect(reader.commit(2)).rejects.toThrow();
   expect(await (await readersOf(harness))[reader.partition]?.committed()).toBe(1);
 }
 

@@ -167,7 +167,7 @@ export function createWriteLoop(
       lastExpiryMs = performance.now();
       expiryDue = true;
     }
-    if (saveDue || expiryDue || blocked()) wake();
+    if (saveDue || expiryDue || diskFault !== null) wake();
   }, TICK_MS);
   ticker.unref();
 

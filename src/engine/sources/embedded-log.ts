@@ -69,18 +69,20 @@ const READ_BYTES = 4 * 2 ** 20;
  * Opens the log, and makes it at the first start.
  *
  * The file is written by a thread of its own and read on this one, so that fsync stalls nobody
- * else. Measured with 100-byte messages in 4 partitions on 2 cores and a disk whose fsync takes
- * 0.3 ms, and now and then 500 ms (3 runs; median of p50 and p99, range of the event loop's longest
- * stall):
+ * else. Measured with 100-byte messages in 4 partitions on 2 cores and a shared disk (fsync 0.3 ms,
+ * stalls of up to 0.5 s now and then; median of 3 runs on it when quiet):
  *
- * | load    | writer      | msg/s | append p50, p99 | longest stall |
- * |---------|-------------|-------|-----------------|---------------|
- * | 200/s   | this thread |   200 |  1.1,  52 ms    |  6 - 103 ms   |
- * |         | own thread  |   200 |  1.3,  28 ms    |  3 -   6 ms   |
- * | 5,000/s | this thread | 5,000 |  1.0,  28 ms    | 24 - 515 ms   |
- * |         | own thread  | 5,000 |  1.0,   7 ms    |  4 -   6 ms   |
- * | flat    | this thread |  322k |   11,  26 ms    | 24 -  50 ms   |
- * | out     | own thread  |  213k |   21,  49 ms    |  8 -  13 ms   |
+ * | load    | writer      | msg/s | append p50, p99 | event loop p99 delay |
+ * |---------|-------------|-------|-----------------|----------------------|
+ * | 200/s   | this thread |   200 |  1.0,   1.8 ms  |  0.6 ms              |
+ * |         | own thread  |   200 |  1.1,   2.1 ms  |  0.2 ms              |
+ * | 5,000/s | this thread | 5,000 |  0.9,   2.1 ms  |  0.6 ms              |
+ * |         | own thread  | 5,000 |  0.9,   2.1 ms  |  0.4 ms              |
+ * | flat    | this thread |  413k |  8.3,  40   ms  | 26   ms              |
+ * | out     | own thread  |  242k | 15.6,  72   ms  |  3.7 ms              |
+ *
+ * What decides are the stalls: they stopped this thread for as long as they took (103 ms at 200/s,
+ * 515 ms at 5,000/s), and with a thread of its own for 11 ms at most at these loads.
  *
  * @throws StartError when the file can't be used
  */
