@@ -14,7 +14,8 @@ export interface AlertEventTail {
   wait(after: number, signal: AbortSignal): Promise<void>;
   /**
    * The next events above `after`, in order. From memory while it reaches back that far, else from
-   * the database; rejects where that is away. May give less than `limit` though there are more.
+   * the database; rejects where that is away, and with PrunedError where some are deleted. May
+   * give less than `limit` though there are more.
    */
   read(after: number, limit: number): Promise<AlertEvent[]>;
   /** Says that this process has just committed events: they are read at once. */
@@ -29,6 +30,11 @@ export interface AlertEventTailOptions {
   pollIntervalMs?: number;
   /** Events kept in memory, and up to a quarter more, for readers that are a little behind. */
   capacity?: number;
+}
+
+/** The events that were to be read next are deleted. */
+export class PrunedError extends Error {
+  override name = 'PrunedError';
 }
 
 const PAGE = 1_000;
@@ -138,7 +144,7 @@ export function createAlertEventTail({
     newest: () => newest,
     wait,
     async read(after, limit) {
-      if (after < floor) return await alertEventsAfter(sql, { after, limit });
+      if (after < floor) return await readStored(sql, after, limit);
       const from = firstAbove(ring, after);
       return ring.slice(from, from + limit);
     },
@@ -153,6 +159,14 @@ export function createAlertEventTail({
       await following;
     },
   };
+}
+
+/** Looks at the floor last: what was deleted before the read is below it by then. */
+async function readStored(sql: Sql, after: number, limit: number): Promise<AlertEvent[]> {
+  const events = await alertEventsAfter(sql, { after, limit });
+  const stored = await alertEventRange(sql);
+  if (after < stored.floor) throw new PrunedError(`alert events after ${after} are deleted`);
+  return events;
 }
 
 /** Doubles from a quarter second to 5 s, with jitter, so that replicas don't come back in step. */

@@ -1,0 +1,144 @@
+import type { AlertEvent } from '../domain/alert.ts';
+import { SEVERITIES, type Severity } from '../domain/rule.ts';
+import { alertEventRange } from '../store/alert-event-range.ts';
+import { PrunedError } from '../store/alert-event-tail.ts';
+import { alertEventsOf } from '../store/alert-events-of.ts';
+import { alertLoader } from './alert.ts';
+import type { Builder } from './builder.ts';
+import type { Context } from './context.ts';
+import { apiError } from './errors.ts';
+import { requestLoader } from './request-loader.ts';
+import { delivered, deliveries } from './subscription.ts';
+import { subjectUserOrAll } from './viewer.ts';
+
+/** All events of an alert, by seq. */
+const eventsLoader = requestLoader<string, AlertEvent[]>(
+  async (alertIds, { sql }) => {
+    const events = await alertEventsOf(sql, alertIds);
+    const byAlert = Map.groupBy(events, (event) => event.alertId);
+    return alertIds.map((id) => byAlert.get(id) ?? []);
+  },
+  (id) => id,
+);
+
+export function defineAlertEvent(builder: Builder): void {
+  builder.enumType('AlertEventType', {
+    values: ['FIRED', 'RESOLVED', 'ACKNOWLEDGED', 'SNOOZED', 'UNSNOOZED', 'REMINDED'] as const,
+  });
+  builder.objectType('AlertEvent', {
+    description: 'A transition as it was then; `alert` is as it is now.',
+    fields: (t) => ({
+      seq: t.expose('seq', {
+        type: 'SafeInt',
+        description: 'Grows in the order of commits, with holes. Pass it as `after` to resume.',
+      }),
+      type: t.expose('type', { type: 'AlertEventType' }),
+      status: t.expose('status', { type: 'AlertStatus' }),
+      time: t.expose('time', { type: 'DateTime' }),
+      value: t.expose('value', { type: 'JSON', nullable: true }),
+      message: t.exposeString('message'),
+      actor: t.exposeString('actor', { nullable: true }),
+      alert: t.field({
+        type: 'Alert',
+        resolve: async (event, _, context) => {
+          const alert = await alertLoader(context).load(event.alertId);
+          if (alert !== null) return alert;
+          throw apiError('NOT_FOUND', 'the alert of this event is past its retention');
+        },
+      }),
+    }),
+  });
+  builder.objectField('Alert', 'events', (t) =>
+    t.field({
+      type: ['AlertEvent'],
+      resolve: (alert, _, context) => eventsLoader(context).load(alert.id),
+    }),
+  );
+  definePush(builder);
+}
+
+function definePush(builder: Builder): void {
+  builder.subscriptionField('alertEvents', (t) =>
+    t.field({
+      type: 'AlertEvent',
+      description:
+        'The backlog after `after`, then live, without a gap; without `after`, live only. An ' +
+        '`after` older than retention or above the newest seq is OUT_OF_RANGE, never silence. ' +
+        'Without userId an operator gets all users.',
+      args: {
+        userId: t.arg.id(),
+        after: t.arg({ type: 'SafeInt' }),
+        deviceId: t.arg.id(),
+        minSeverity: t.arg({ type: 'Severity' }),
+      },
+      subscribe: async (_, args, context) => {
+        const filter = {
+          userId: subjectUserOrAll(context, args.userId),
+          deviceId: args.deviceId ?? null,
+          lowest: args.minSeverity == null ? 0 : SEVERITIES.indexOf(args.minSeverity as Severity),
+        };
+        const after = await startingSeq(context, args.after ?? null);
+        return deliveries(context, (signal) => follow(context, filter, after, signal));
+      },
+      resolve: (delivery, _, context) => delivered(delivery, context),
+    }),
+  );
+}
+
+/** @throws OUT_OF_RANGE for a seq from which no gapless run of events begins */
+async function startingSeq({ sql }: Context, after: number | null): Promise<number> {
+  const { floor, newest } = await alertEventRange(sql);
+  if (after === null) return newest;
+  if (after >= floor && after <= newest) return after;
+  throw apiError(
+    'OUT_OF_RANGE',
+    `after: ${after} is not from ${floor} to ${newest}, what is stored; leave it out to follow ` +
+      'from now on, and read alerts to catch up',
+    { oldest: floor, newest },
+  );
+}
+
+const READ_AHEAD = 500;
+
+interface Filter {
+  userId: string | null;
+  deviceId: string | null;
+  /** Index into SEVERITIES. */
+  lowest: number;
+}
+
+/**
+ * Pulled by its reader: a slow one holds one page and a seq, however much happens meanwhile.
+ *
+ * @throws UNAVAILABLE while the database is away, OUT_OF_RANGE when overtaken by retention
+ */
+async function* follow(
+  { tail }: Context,
+  filter: Filter,
+  after: number,
+  signal: AbortSignal,
+): AsyncIterableIterator<AlertEvent> {
+  let seq = after;
+  while (true) {
+    await tail.wait(seq, signal);
+    if (signal.aborted) return;
+    const events = await tail.read(seq, READ_AHEAD).catch((error: unknown) => {
+      if (!(error instanceof PrunedError)) throw error;
+      throw apiError('OUT_OF_RANGE', `events after ${seq} are past their retention`);
+    });
+    for (const event of events) {
+      seq = event.seq;
+      if (!matches(event, filter)) continue;
+      yield event;
+      if (signal.aborted) return;
+    }
+  }
+}
+
+function matches(event: AlertEvent, { userId, deviceId, lowest }: Filter): boolean {
+  return (
+    (userId === null || event.userId === userId) &&
+    (deviceId === null || event.deviceId === deviceId) &&
+    SEVERITIES.indexOf(event.severity) >= lowest
+  );
+}

@@ -1,0 +1,222 @@
+import type { AlertStatus } from '../domain/alert.ts';
+import { SEVERITIES, type Severity } from '../domain/rule.ts';
+import type { AlertRow } from '../store/alert-columns.ts';
+import { alertCounts } from '../store/alert-counts.ts';
+import { alertsById } from '../store/alerts-by-id.ts';
+import { type AlertFilter, alertsPage } from '../store/alerts-page.ts';
+import type { Builder } from './builder.ts';
+import { type Connection, connectionType, page, pageComplexity } from './connection.ts';
+import type { Context } from './context.ts';
+import { deviceLoader } from './device.ts';
+import { requestLoader } from './request-loader.ts';
+import { ruleSetLoader } from './rule-set.ts';
+import { maySee, requireOperator } from './viewer.ts';
+
+/** Null where there is no such alert. */
+export const alertLoader = requestLoader<string, AlertRow | null>(
+  async (ids, { sql }) => {
+    const rows = await alertsById(sql, ids);
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    return ids.map((id) => byId.get(id) ?? null);
+  },
+  (id) => id,
+);
+
+/** The severities at or above one. */
+export function severitiesFrom(lowest: Severity): Severity[] {
+  return SEVERITIES.slice(SEVERITIES.indexOf(lowest));
+}
+
+export function defineAlert(builder: Builder): void {
+  builder.enumType('AlertStatus', { values: ['FIRING', 'RESOLVED'] as const });
+  builder.enumType('ResolveReason', {
+    values: ['CLEARED', 'RULE_EDITED', 'RULE_DELETED', 'RULE_DISABLED'] as const,
+  });
+  defineAlertType(builder);
+  defineEvidence(builder);
+  defineLists(builder);
+  defineCounts(builder);
+}
+
+function defineAlertType(builder: Builder): void {
+  builder.objectType('Alert', {
+    description: 'One episode of a rule on a device. Times are event times.',
+    fields: (t) => ({
+      id: t.exposeID('id'),
+      user: t.field({ type: 'User', resolve: (alert) => ({ id: alert.userId }) }),
+      device: t.field({
+        type: 'Device',
+        resolve: async (alert, _, context) =>
+          (await deviceLoader(context).load(alert)) ?? {
+            // Its state was deleted by hand: what the alert itself knows of it.
+            userId: alert.userId,
+            deviceId: alert.deviceId,
+            firstSeenAt: alert.arrivalTime,
+            lastSeenAt: alert.arrivalTime,
+          },
+      }),
+      rule: t.field({
+        type: 'Rule',
+        nullable: true,
+        description: 'The rule as it is now; null once it is deleted.',
+        resolve: async (alert, _, context) => {
+          const { userId, all } = await ruleSetLoader(context).load(alert.userId);
+          const rule = all.find(({ id }) => id === alert.ruleId);
+          return rule === undefined ? null : { ...rule, userId };
+        },
+      }),
+      ruleId: t.exposeID('ruleId'),
+      ruleVersion: t.exposeInt('ruleVersion', {
+        description: 'Version of the rules by which it fired.',
+      }),
+      status: t.expose('status', { type: 'AlertStatus' }),
+      severity: t.expose('severity', { type: 'Severity' }),
+      message: t.exposeString('message'),
+      key: t.exposeString('key', { nullable: true }),
+      operator: t.expose('operator', { type: 'Operator', nullable: true }),
+      threshold: t.expose('threshold', { type: 'JSON', nullable: true }),
+      value: t.expose('value', {
+        type: 'JSON',
+        nullable: true,
+        description: 'Of the newest reading that this episode took into account.',
+      }),
+      startedAt: t.expose('startedAt', { type: 'DateTime' }),
+      lastSeenAt: t.expose('lastSeenAt', { type: 'DateTime' }),
+      resolvedAt: t.expose('resolvedAt', { type: 'DateTime', nullable: true }),
+      resolveReason: t.expose('resolveReason', { type: 'ResolveReason', nullable: true }),
+      acknowledgedAt: t.expose('acknowledgedAt', { type: 'DateTime', nullable: true }),
+      snoozedUntil: t.expose('snoozedUntil', { type: 'DateTime', nullable: true }),
+      evidence: t.field({ type: 'AlertEvidence', resolve: (alert) => alert }),
+    }),
+  });
+}
+
+function defineEvidence(builder: Builder): void {
+  builder.objectType('AlertEvidence', {
+    description: 'The reading that made it fire, and where it stands in the log.',
+    fields: (t) => ({
+      partition: t.exposeInt('partition'),
+      offset: t.expose('offset', { type: 'SafeInt' }),
+      sequenceId: t.expose('sequenceId', { type: 'SafeInt' }),
+      eventTime: t.expose('eventTime', { type: 'DateTime' }),
+      arrivalTime: t.expose('arrivalTime', { type: 'DateTime' }),
+    }),
+  });
+}
+
+type ListArgs = {
+  status?: readonly AlertStatus[] | null;
+  minSeverity?: Severity | null;
+  first?: number | null;
+  after?: string | null;
+};
+
+function listAlerts(
+  { sql }: Context,
+  filter: AlertFilter,
+  args: ListArgs,
+): Promise<Connection<AlertRow>> {
+  const { status, minSeverity } = args;
+  const severities = minSeverity == null ? null : severitiesFrom(minSeverity);
+  return page<AlertRow, [number, string]>(args, {
+    key: (alert) => [alert.startedAt, alert.id],
+    shape: ['number', 'string'],
+    fetch: (after, limit) =>
+      alertsPage(
+        sql,
+        { ...filter, statuses: status, severities },
+        { after: after === null ? null : { startedAt: after[0], id: after[1] }, limit },
+      ),
+  });
+}
+
+function defineLists(builder: Builder): void {
+  const Connection = connectionType(builder, 'Alert');
+  builder.objectField('User', 'alerts', (t) =>
+    t.field({
+      type: Connection,
+      description: 'The newest start first.',
+      args: {
+        status: t.arg({ type: ['AlertStatus'] }),
+        deviceId: t.arg.id(),
+        ruleId: t.arg.id(),
+        minSeverity: t.arg({ type: 'Severity' }),
+        from: t.arg({ type: 'DateTime', description: 'Earliest start.' }),
+        to: t.arg({ type: 'DateTime', description: 'Exclusive.' }),
+        first: t.arg.int({ defaultValue: 50 }),
+        after: t.arg.string(),
+      },
+      complexity: pageComplexity,
+      resolve: (user, { deviceId, ruleId, from, to, ...args }, context) =>
+        listAlerts(context, { userId: user.id, deviceId, ruleId, from, to }, args),
+    }),
+  );
+  builder.objectField('Device', 'alerts', (t) =>
+    t.field({
+      type: Connection,
+      args: {
+        status: t.arg({ type: ['AlertStatus'] }),
+        first: t.arg.int({ defaultValue: 50 }),
+        after: t.arg.string(),
+      },
+      complexity: pageComplexity,
+      resolve: ({ userId, deviceId }, args, context) =>
+        listAlerts(context, { userId, deviceId }, args),
+    }),
+  );
+  builder.queryField('alerts', (t) =>
+    t.field({
+      type: Connection,
+      nullable: true,
+      description: 'Of all users. Operators only.',
+      args: {
+        status: t.arg({ type: ['AlertStatus'] }),
+        minSeverity: t.arg({ type: 'Severity' }),
+        first: t.arg.int({ defaultValue: 50 }),
+        after: t.arg.string(),
+      },
+      complexity: pageComplexity,
+      resolve: (_, args, context) => {
+        requireOperator(context);
+        return listAlerts(context, {}, args);
+      },
+    }),
+  );
+  builder.queryField('alert', (t) =>
+    t.field({
+      type: 'Alert',
+      nullable: true,
+      args: { id: t.arg.id({ required: true }) },
+      resolve: async (_, { id }, context) => {
+        const alert = await alertLoader(context).load(id);
+        return alert !== null && maySee(context, alert.userId) ? alert : null;
+      },
+    }),
+  );
+}
+
+function defineCounts(builder: Builder): void {
+  builder.objectType('AlertCount', {
+    fields: (t) => ({
+      severity: t.expose('severity', { type: 'Severity' }),
+      count: t.exposeInt('count'),
+    }),
+  });
+  builder.queryField('alertCounts', (t) =>
+    t.field({
+      type: ['AlertCount'],
+      description: 'Firing alerts, one entry for each severity; an operator gets all users.',
+      args: { userId: t.arg.id() },
+      resolve: async (_, args, context) => {
+        const { viewer, sql } = context;
+        const userId = args.userId ?? (viewer.kind === 'user' ? viewer.userId : null);
+        const hidden = userId !== null && !maySee(context, userId);
+        const rows = hidden ? [] : await alertCounts(sql, userId);
+        return SEVERITIES.map((severity) => ({
+          severity,
+          count: rows.find((row) => row.severity === severity)?.count ?? 0,
+        }));
+      },
+    }),
+  );
+}

@@ -1,0 +1,75 @@
+import type { DeviceRow } from '../store/device-columns.ts';
+import { type DeviceKey, devicesByKey } from '../store/devices-by-key.ts';
+import { devicesPage } from '../store/devices-page.ts';
+import type { Builder } from './builder.ts';
+import { connectionType, page, pageComplexity } from './connection.ts';
+import { requestLoader } from './request-loader.ts';
+
+/** Both names hold no `/`, as they are levels of a topic. */
+export function deviceKey({ userId, deviceId }: DeviceKey): string {
+  return `${userId}/${deviceId}`;
+}
+
+/** Null where there is no such device. */
+export const deviceLoader = requestLoader<DeviceKey, DeviceRow | null>(async (keys, { sql }) => {
+  const rows = await devicesByKey(sql, keys);
+  const byKey = new Map(rows.map((row) => [deviceKey(row), row]));
+  return keys.map((key) => byKey.get(deviceKey(key)) ?? null);
+}, deviceKey);
+
+export function defineDevice(builder: Builder): void {
+  builder.objectType('Device', {
+    description: 'A device that has sent at least one message that was stored.',
+    fields: (t) => ({
+      id: t.id({ resolve: (device) => globalId('Device', device.userId, device.deviceId) }),
+      deviceId: t.exposeID('deviceId', { description: "The user's own name for it." }),
+      user: t.field({ type: 'User', resolve: (device) => ({ id: device.userId }) }),
+      firstSeenAt: t.expose('firstSeenAt', {
+        type: 'DateTime',
+        description: 'When its first message arrived.',
+      }),
+      lastSeenAt: t.expose('lastSeenAt', {
+        type: 'DateTime',
+        nullable: true,
+        description: 'When its newest message arrived, whatever time that was dated.',
+      }),
+    }),
+  });
+  const Connection = connectionType(builder, 'Device');
+  builder.objectFields('User', (t) => ({
+    device: t.field({
+      type: 'Device',
+      nullable: true,
+      args: { deviceId: t.arg.id({ required: true }) },
+      resolve: (user, { deviceId }, context) =>
+        deviceLoader(context).load({ userId: user.id, deviceId }),
+    }),
+    devices: t.field({
+      type: Connection,
+      description: 'By name.',
+      args: {
+        first: t.arg.int({ defaultValue: 50 }),
+        after: t.arg.string(),
+        search: t.arg.string({ description: 'Part of the name, in any case.' }),
+      },
+      complexity: pageComplexity,
+      resolve: (user, args, { sql }) =>
+        page<DeviceRow, [string]>(args, {
+          key: (device) => [device.deviceId],
+          shape: ['string'],
+          fetch: (after, limit) =>
+            devicesPage(sql, {
+              userId: user.id,
+              after: after?.[0] ?? null,
+              search: args.search || null,
+              limit,
+            }),
+        }),
+    }),
+  }));
+}
+
+/** An id that is the same object's everywhere, and that nobody should take apart. */
+export function globalId(type: string, ...names: string[]): string {
+  return Buffer.from(JSON.stringify([type, ...names])).toString('base64url');
+}

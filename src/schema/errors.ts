@@ -1,0 +1,81 @@
+import { GraphQLError } from 'graphql';
+import type { Logger } from 'pino';
+import type { Issue } from '../domain/rule.ts';
+import { failureKind } from '../store/failure.ts';
+
+export type ErrorCode =
+  | 'BAD_USER_INPUT'
+  | 'UNAUTHENTICATED'
+  | 'FORBIDDEN'
+  | 'NOT_FOUND'
+  | 'OUT_OF_RANGE'
+  | 'CONFLICT'
+  | 'TOO_EXPENSIVE'
+  | 'UNAVAILABLE';
+
+const CODES: readonly unknown[] = [
+  'BAD_USER_INPUT',
+  'UNAUTHENTICATED',
+  'FORBIDDEN',
+  'NOT_FOUND',
+  'OUT_OF_RANGE',
+  'CONFLICT',
+  'TOO_EXPENSIVE',
+  'UNAVAILABLE',
+  // A bug: made below and nowhere else.
+  'INTERNAL_SERVER_ERROR',
+] satisfies (ErrorCode | 'INTERNAL_SERVER_ERROR')[];
+
+/** An error that is meant for the caller. `message` says what was wrong and what to do. */
+export function apiError(
+  code: ErrorCode,
+  message: string,
+  extensions: Record<string, unknown> = {},
+): GraphQLError {
+  return new GraphQLError(message, { extensions: { code, ...extensions } });
+}
+
+/** BAD_USER_INPUT with one issue for each fault. */
+export function badUserInput(issues: readonly Issue[]): GraphQLError {
+  const message = issues.map((issue) => [issue.path, issue.message].filter(Boolean).join(': '));
+  return apiError('BAD_USER_INPUT', message.join('; '), { issues });
+}
+
+export function badArgument(path: string, message: string): GraphQLError {
+  return badUserInput([{ path, message }]);
+}
+
+/**
+ * What the caller gets to see of an error. Ours and GraphQL's own refusals of a request pass, with
+ * a code; an outage becomes UNAVAILABLE; all else is a bug, logged here and told without detail.
+ */
+export function publicError(error: unknown, logger: Pick<Logger, 'error'>): GraphQLError {
+  const outer = error instanceof GraphQLError ? error : null;
+  if (outer !== null && CODES.includes(outer.extensions.code)) return outer;
+  let cause: unknown = error;
+  while (cause instanceof GraphQLError && cause.originalError) cause = cause.originalError;
+  const at = outer === null ? {} : { nodes: outer.nodes, path: outer.path, source: outer.source };
+  const as = (message: string, code: string, more: object = {}) =>
+    new GraphQLError(message, { ...at, extensions: { code, ...more } });
+  if (cause instanceof GraphQLError) {
+    if (CODES.includes(cause.extensions.code)) {
+      return as(cause.message, cause.extensions.code as string, cause.extensions);
+    }
+    // Without a path nothing was executed: the document or its variables were refused.
+    if (outer?.path === undefined) {
+      const message = outer?.message ?? cause.message;
+      return as(message, 'BAD_USER_INPUT', { issues: [{ path: '', message }] });
+    }
+  }
+  switch (failureKind(cause)) {
+    case 'outage':
+      return as('the database does not answer; try again in a moment', 'UNAVAILABLE');
+    case 'row': {
+      const message = 'a value is beyond what the database can hold, or holds a NUL character';
+      return as(message, 'BAD_USER_INPUT', { issues: [{ path: '', message }] });
+    }
+    case 'bug':
+      logger.error({ err: cause, path: outer?.path }, 'GraphQL: unexpected error');
+      return as('unexpected error; the log of the server has more', 'INTERNAL_SERVER_ERROR');
+  }
+}

@@ -1,0 +1,122 @@
+import type { Model } from '../domain/model.ts';
+import type { Reading } from '../domain/reading.ts';
+import type { DeviceKey } from '../store/devices-by-key.ts';
+import { latestReadings } from '../store/latest-readings.ts';
+import { readingsPage } from '../store/readings-page.ts';
+import type { Builder } from './builder.ts';
+import { connectionType, page, pageComplexity } from './connection.ts';
+import { deviceKey } from './device.ts';
+import { requestLoader } from './request-loader.ts';
+import { delivered, deliveries } from './subscription.ts';
+import { subjectUser } from './viewer.ts';
+
+/** Null where the device has no reading that is still stored. */
+const latestLoader = requestLoader<DeviceKey, Reading | null>(async (keys, { sql, model }) => {
+  const readings = await latestReadings(sql, model, keys);
+  const byDevice = new Map(readings.map((reading) => [deviceKey(reading), reading]));
+  return keys.map((key) => byDevice.get(deviceKey(key)) ?? null);
+}, deviceKey);
+
+export function defineReading(builder: Builder, model: Model): void {
+  builder.objectType('Reading', {
+    description: "One measurement: the model's columns as fields, the rest in extraData.",
+    fields: (t) => ({
+      time: t.expose('time', { type: 'DateTime' }),
+      deviceId: t.exposeID('deviceId'),
+      sequenceId: t.expose('sequenceId', { type: 'SafeInt' }),
+      extraData: t.field({
+        type: 'JSON',
+        nullable: true,
+        description: 'Fields that the model does not declare, every number to the digit.',
+        resolve: (reading) => reading.extra as never,
+      }),
+    }),
+  });
+  builder.enumType('Order', { values: ['ASC', 'DESC'] as const });
+  defineColumns(builder, model);
+  defineReadings(builder);
+  definePush(builder);
+}
+
+const GRAPHQL_TYPE = {
+  double: 'Float',
+  integer: 'Int',
+  text: 'String',
+  boolean: 'Boolean',
+} as const;
+
+/** One field for each declared column, in camel case as all fields are. */
+function defineColumns(builder: Builder, model: Model): void {
+  for (const name of model.columnNames) {
+    const column = model.columns[name];
+    if (column === undefined) continue;
+    builder.objectField('Reading', fieldName(name), (t) =>
+      t.field({
+        type: GRAPHQL_TYPE[column.type],
+        nullable: column.nullable,
+        resolve: (reading) => reading.columns[name] as never,
+      }),
+    );
+  }
+}
+
+/** `temperature_max` is `temperatureMax` in GraphQL. */
+export function fieldName(column: string): string {
+  return column.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function defineReadings(builder: Builder): void {
+  const Connection = connectionType(builder, 'Reading');
+  builder.objectFields('Device', (t) => ({
+    latest: t.field({
+      type: 'Reading',
+      nullable: true,
+      description: 'The newest by its own time.',
+      resolve: (device, _, context) => latestLoader(context).load(device),
+    }),
+    readings: t.field({
+      type: Connection,
+      description: 'By time, then sequenceId; the newest first unless told otherwise.',
+      args: {
+        from: t.arg({ type: 'DateTime' }),
+        to: t.arg({ type: 'DateTime', description: 'Exclusive.' }),
+        first: t.arg.int({ defaultValue: 100 }),
+        after: t.arg.string(),
+        order: t.arg({ type: 'Order', defaultValue: 'DESC' }),
+      },
+      complexity: pageComplexity,
+      resolve: (device, args, { sql, model }) =>
+        page<Reading, [number, number]>(args, {
+          key: (reading) => [reading.time, reading.sequenceId],
+          shape: ['number', 'number'],
+          fetch: (after, limit) =>
+            readingsPage(sql, model, {
+              userId: device.userId,
+              deviceId: device.deviceId,
+              from: args.from ?? null,
+              to: args.to ?? null,
+              order: args.order ?? 'DESC',
+              after: after === null ? null : { time: after[0], sequenceId: after[1] },
+              limit,
+            }),
+        }),
+    }),
+  }));
+}
+
+function definePush(builder: Builder): void {
+  builder.subscriptionField('readings', (t) =>
+    t.field({
+      type: 'Reading',
+      description:
+        'Readings of one device from now on, as they are stored, of any time. A subscriber that ' +
+        'falls too far behind is told so and ended.',
+      args: { userId: t.arg.id(), deviceId: t.arg.id({ required: true }) },
+      subscribe: (_, args, context) => {
+        const device = { userId: subjectUser(context, args.userId), deviceId: args.deviceId };
+        return deliveries(context, (signal) => context.feed.watch(device, signal));
+      },
+      resolve: (delivery, _, context) => delivered(delivery, context),
+    }),
+  );
+}

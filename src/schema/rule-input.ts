@@ -1,0 +1,77 @@
+import type { JsonObject } from '../domain/json.ts';
+import type { Model } from '../domain/model.ts';
+import type { Issue, Operator, Severity } from '../domain/rule.ts';
+import { type ConfigPatch, parseConfig } from '../domain/rule-config.ts';
+import type { Builder } from './builder.ts';
+import { badUserInput } from './errors.ts';
+import { fieldName } from './reading.ts';
+
+export interface RuleInput {
+  ruleId?: string | null;
+  kind?: 'THRESHOLD' | null;
+  key?: string | null;
+  operator?: Operator | null;
+  threshold?: NonNullable<unknown> | null;
+  message: string;
+  severity?: Severity | null;
+  enabled?: boolean | null;
+}
+
+export function defineRuleInput(builder: Builder): void {
+  builder.inputType('RuleInput', {
+    fields: (t) => ({
+      ruleId: t.id({ description: 'Left out: of the rule with the same key and operator.' }),
+      kind: t.field({ type: 'RuleKind', defaultValue: 'THRESHOLD' }),
+      key: t.string(),
+      operator: t.field({ type: 'Operator' }),
+      threshold: t.field({ type: 'JSON', description: 'A number; text or a boolean for EQ, NE.' }),
+      message: t.string({ required: true }),
+      severity: t.field({ type: 'Severity', defaultValue: 'WARNING' }),
+      enabled: t.boolean({ defaultValue: true }),
+    }),
+  });
+}
+
+export interface ConfigInput {
+  /** The model's shorthands by their GraphQL names; null takes one away. */
+  shorthands?: Record<string, number | null | undefined>;
+  rules?: readonly RuleInput[] | null;
+}
+
+/**
+ * Checks rules by the one set of rules for all ways in: a config in its JSON form.
+ *
+ * @param rulesPath where the rules stand among the arguments: `rules`, or `rule` for a single one
+ * @throws BAD_USER_INPUT whose paths are those of the arguments
+ */
+export function configOf(
+  { shorthands = {}, rules }: ConfigInput,
+  model: Model,
+  rulesPath: 'rules' | 'rule' = 'rules',
+): ConfigPatch {
+  const config: JsonObject = {};
+  for (const name of Object.keys(model.shorthands)) {
+    const value = shorthands[fieldName(name)];
+    if (value !== undefined) config[name] = value;
+  }
+  if (rules != null) config.rules = rules.map(jsonRule);
+  const parsed = parseConfig(config, model);
+  if (parsed.ok) return parsed.config;
+  throw badUserInput(parsed.issues.map((issue) => argumentIssue(issue, model, rulesPath)));
+}
+
+function jsonRule(input: RuleInput): JsonObject {
+  const { ruleId, key, operator, threshold, message, severity, enabled } = input;
+  const given = { id: ruleId, key, operator, threshold, message, severity, enabled };
+  const entries = Object.entries(given).filter(([, value]) => value != null);
+  return Object.fromEntries(entries) as JsonObject;
+}
+
+/** The fault of a config, at the argument that it came by. */
+export function argumentIssue(issue: Issue, model: Model, rulesPath: 'rules' | 'rule'): Issue {
+  const { path, message } = issue;
+  if (Object.hasOwn(model.shorthands, path)) return { path: fieldName(path), message };
+  const renamed = path.replace(/^(rules\.\d+)\.id$/, '$1.ruleId');
+  const at = rulesPath === 'rules' ? renamed : renamed.replace(/^rules\.\d+/, 'rule');
+  return { path: at, message };
+}

@@ -1,0 +1,212 @@
+import type { Model } from '../domain/model.ts';
+import type { Rule } from '../domain/rule.ts';
+import { mergeConfig, type RuleContent, reservedIds } from '../domain/rule-content.ts';
+import { assignIds } from '../domain/rule-ids.ts';
+import { isTopicName } from '../domain/topic.ts';
+import { changeRules } from '../store/change-rules.ts';
+import { type RuleConfig, readRuleConfigs } from '../store/read-rule-configs.ts';
+import type { Builder } from './builder.ts';
+import type { Context } from './context.ts';
+import { apiError, badArgument, badUserInput } from './errors.ts';
+import { fieldName } from './reading.ts';
+import { forgetLoaded, requestLoader } from './request-loader.ts';
+import { argumentIssue, configOf } from './rule-input.ts';
+import { subjectUser } from './viewer.ts';
+
+export interface UserRuleSet extends RuleConfig {
+  userId: string;
+  /** The rules as given and those of the shorthands. */
+  all: Rule[];
+}
+
+/** A user without a config has one at version 0, without rules. */
+export const ruleSetLoader = requestLoader<string, UserRuleSet>(
+  async (userIds, { sql, model }) => {
+    const configs = await readRuleConfigs(sql, { userIds, model });
+    return userIds.map((userId) => {
+      const config = configs.get(userId) as RuleConfig;
+      const { rules, effective } = config.ruleSet;
+      const all = [...new Set([...rules, ...effective])];
+      return { ...config, userId, all };
+    });
+  },
+  (userId) => userId,
+);
+
+export function defineRuleSet(builder: Builder, model: Model): void {
+  builder.objectType('RuleSet', {
+    description: "A user's rules in force.",
+    fields: (t) => ({
+      userId: t.exposeID('userId'),
+      version: t.int({
+        description: 'Grows with every change; 0 where the user never had rules.',
+        resolve: ({ ruleSet }) => ruleSet.version,
+      }),
+      rules: t.field({
+        type: ['Rule'],
+        resolve: ({ userId, ruleSet }) => ruleSet.rules.map((rule) => ({ ...rule, userId })),
+      }),
+      updatedAt: t.field({
+        type: 'DateTime',
+        description: 'The epoch at version 0.',
+        resolve: ({ updatedAt }) => updatedAt ?? 0,
+      }),
+      updatedBy: t.string({
+        description: 'Empty at version 0.',
+        resolve: ({ updatedBy }) => updatedBy ?? '',
+      }),
+      issues: t.field({
+        type: ['Issue'],
+        description: 'Faults of the newest version, where it was refused and this one stays.',
+        resolve: ({ issues }) => issues,
+      }),
+    }),
+  });
+  for (const name of Object.keys(model.shorthands)) {
+    builder.objectField('RuleSet', fieldName(name), (t) =>
+      t.float({
+        nullable: true,
+        resolve: ({ ruleSet }) => ruleSet.shorthands[name] ?? null,
+      }),
+    );
+  }
+  builder.objectField('User', 'ruleSet', (t) =>
+    t.field({
+      type: 'RuleSet',
+      resolve: (user, _, context) => ruleSetLoader(context).load(user.id),
+    }),
+  );
+  defineSetRules(builder, model);
+  defineOneRule(builder);
+}
+
+const EXPECTED_VERSION = 'CONFLICT where another version is in force.';
+
+function defineSetRules(builder: Builder, model: Model): void {
+  builder.mutationField('setRules', (t) =>
+    t.field({
+      type: 'RuleSet',
+      description: 'What is absent stays as it was; a shorthand that is null is removed.',
+      args: {
+        userId: t.arg.id(),
+        ...Object.fromEntries(
+          Object.keys(model.shorthands).map((name) => [fieldName(name), t.arg.float()]),
+        ),
+        rules: t.arg({ type: ['RuleInput'] }),
+        expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
+      },
+      resolve: async (_, { userId, rules, expectedVersion, ...shorthands }, context) => {
+        const patch = configOf({ shorthands, rules }, model);
+        return await change(context, {
+          userId,
+          expectedVersion,
+          rulesPath: 'rules',
+          apply: (current) => mergeConfig(current, patch, model),
+        });
+      },
+    }),
+  );
+}
+
+function defineOneRule(builder: Builder): void {
+  builder.mutationField('upsertRule', (t) =>
+    t.field({
+      type: 'RuleSet',
+      description: 'Puts the rule in the place of the one with its ruleId, else behind the others.',
+      args: {
+        userId: t.arg.id(),
+        rule: t.arg({ type: 'RuleInput', required: true }),
+        expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
+      },
+      resolve: async (_, { userId, rule: input, expectedVersion }, context) => {
+        const { model } = context;
+        const draft = configOf({ rules: [input] }, model, 'rule').rules?.[0];
+        return await change(context, {
+          userId,
+          expectedVersion,
+          rulesPath: 'rule',
+          apply: (current) => {
+            const drafts = draft === undefined ? [] : [draft];
+            const [rule] = assignIds(drafts, current.rules, reservedIds(model));
+            return rule === undefined ? current : { ...current, rules: put(rule, current.rules) };
+          },
+        });
+      },
+    }),
+  );
+  builder.mutationField('deleteRule', (t) =>
+    t.field({
+      type: 'RuleSet',
+      args: {
+        userId: t.arg.id(),
+        ruleId: t.arg.id({ required: true }),
+        expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
+      },
+      resolve: async (_, { userId, ruleId, expectedVersion }, context) =>
+        await change(context, {
+          userId,
+          expectedVersion,
+          rulesPath: 'rule',
+          apply: (current) => without(current, ruleId, context.model),
+        }),
+    }),
+  );
+}
+
+/** In the place of the rule with its id, else at the end. */
+function put(rule: Rule, rules: readonly Rule[]): Rule[] {
+  const at = rules.findIndex(({ id }) => id === rule.id);
+  return at < 0 ? [...rules, rule] : rules.with(at, rule);
+}
+
+/** @throws NOT_FOUND */
+function without(current: RuleContent, ruleId: string, model: Model): RuleContent {
+  const shorthand = Object.entries(model.shorthands).find(([, { id }]) => id === ruleId)?.[0];
+  if (shorthand !== undefined && current.shorthands[shorthand] !== undefined) {
+    const { [shorthand]: _removed, ...shorthands } = current.shorthands;
+    return { ...current, shorthands };
+  }
+  const rules = current.rules.filter(({ id }) => id !== ruleId);
+  if (rules.length < current.rules.length) return { ...current, rules };
+  throw apiError('NOT_FOUND', `there is no rule ${JSON.stringify(ruleId)}`);
+}
+
+interface Change {
+  userId: string | null | undefined;
+  expectedVersion: number | null | undefined;
+  rulesPath: 'rules' | 'rule';
+  apply: (current: RuleContent) => RuleContent;
+}
+
+/** @throws NOT_FOUND, BAD_USER_INPUT, CONFLICT (with the version in force) */
+async function change(context: Context, request: Change): Promise<UserRuleSet> {
+  const { sql, model, viewer } = context;
+  const userId = subjectUser(context, request.userId);
+  if (!isTopicName(userId)) {
+    throw badArgument('userId', 'a user name is not empty and holds no / + # or NUL');
+  }
+  const result = await changeRules(sql, {
+    userId,
+    change: request.apply,
+    expectedVersion: request.expectedVersion,
+    actor: viewer.kind === 'user' ? viewer.userId : 'operator',
+    model,
+  });
+  switch (result.kind) {
+    case 'conflict':
+      throw apiError(
+        'CONFLICT',
+        `version ${result.version} is in force, not ${request.expectedVersion}; read the rules ` +
+          'again and repeat the change on them',
+        { version: result.version },
+      );
+    case 'invalid':
+      throw badUserInput(
+        result.issues.map((issue) => argumentIssue(issue, model, request.rulesPath)),
+      );
+    case 'ok':
+      context.rules.poke();
+      forgetLoaded(context);
+      return await ruleSetLoader(context).load(userId);
+  }
+}

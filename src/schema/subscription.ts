@@ -1,0 +1,52 @@
+import type { GraphQLError } from 'graphql';
+import type { Context } from './context.ts';
+import { publicError } from './errors.ts';
+import { forgetLoaded } from './request-loader.ts';
+
+/** An event of a subscription, or why it ends: the last thing that the subscriber gets. */
+export type Delivery<T> = { event: T } | { error: GraphQLError };
+
+/**
+ * A source that ends at once when the subscriber leaves, also while it waits: return() of a plain
+ * generator would hang behind the pending next(). An error becomes the last delivery, so that the
+ * subscriber learns its code; thrown, it would close the socket of all their other operations.
+ */
+export function deliveries<T>(
+  context: Context,
+  run: (signal: AbortSignal) => AsyncIterableIterator<T>,
+): AsyncIterableIterator<Delivery<T>> {
+  const left = new AbortController();
+  const source = run(left.signal);
+  let over = false;
+  const end = async (): Promise<IteratorResult<Delivery<T>>> => {
+    over = true;
+    left.abort();
+    await source.return?.();
+    return { done: true, value: undefined };
+  };
+  return {
+    async next() {
+      if (over) return await end();
+      try {
+        const result = await source.next();
+        if (result.done) return await end();
+        return { done: false, value: { event: result.value } };
+      } catch (error) {
+        over = true;
+        return { done: false, value: { error: publicError(error, context.logger) } };
+      }
+    },
+    return: end,
+    throw: end,
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
+
+/** Resolves a delivery: what is loaded for this event is loaded anew. */
+export function delivered<T>(delivery: Delivery<T>, context: Context): T {
+  forgetLoaded(context);
+  if ('error' in delivery) throw delivery.error;
+  return delivery.event;
+}

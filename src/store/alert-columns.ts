@@ -1,0 +1,41 @@
+import type { AlertStatus, ResolveReason } from '../domain/alert.ts';
+import type { Operator, Scalar, Severity } from '../domain/rule.ts';
+import type { Micros } from '../domain/time.ts';
+import type { Sql } from './connection.ts';
+
+/** One episode, with the reading that made it fire. */
+export interface AlertRow {
+  id: string;
+  userId: string;
+  deviceId: string;
+  ruleId: string;
+  ruleVersion: number;
+  status: AlertStatus;
+  severity: Severity;
+  message: string;
+  key: string | null;
+  operator: Operator | null;
+  threshold: Scalar | null;
+  value: Scalar | null;
+  startedAt: Micros;
+  lastSeenAt: Micros;
+  resolvedAt: Micros | null;
+  resolveReason: ResolveReason | null;
+  acknowledgedAt: Micros | null;
+  snoozedUntil: Micros | null;
+  partition: number;
+  offset: number;
+  sequenceId: number;
+  eventTime: Micros;
+  arrivalTime: Micros;
+}
+
+/** The columns of alerts that make an `AlertRow`, for a select list. */
+export function alertColumns(sql: Sql) {
+  return sql`id, user_id AS "userId", device_id AS "deviceId", rule_id AS "ruleId",
+    rule_version AS "ruleVersion", status, severity, message, key, operator, threshold, value,
+    started_at AS "startedAt", last_seen_at AS "lastSeenAt", resolved_at AS "resolvedAt",
+    resolve_reason AS "resolveReason", acknowledged_at AS "acknowledgedAt",
+    snoozed_until AS "snoozedUntil", partition, "offset", sequence_id AS "sequenceId",
+    event_time AS "eventTime", arrival_time AS "arrivalTime"`;
+}

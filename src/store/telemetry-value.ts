@@ -1,0 +1,25 @@
+import type { Model } from '../domain/model.ts';
+import type { Sql } from './connection.ts';
+import { textArray } from './text-array.ts';
+
+/** The SQL of a key's value as jsonb, null where the reading lacks it; not for a declared column. */
+export function extraValue(sql: Sql, model: Model, key: string) {
+  const extra = sql(model.extraColumn);
+  // A field whose name itself holds the dots wins over the path, as in a rule's key.
+  return key.includes('.')
+    ? sql`coalesce(${extra} -> ${key}, ${extra} #> ${textArray(key.split('.'))}::text[])`
+    : sql`${extra} -> ${key}`;
+}
+
+/**
+ * The SQL of a key's value as a double; null where it is missing or no number, and where no double
+ * can hold it, for which the cast would fail the whole query.
+ */
+export function numericValue(sql: Sql, model: Model, key: string) {
+  if (Object.hasOwn(model.columns, key)) return sql`${sql(key)}::double precision`;
+  const value = extraValue(sql, model, key);
+  return sql`CASE WHEN jsonb_typeof(${value}) = 'number' THEN
+    CASE WHEN abs((${value})::numeric) BETWEEN 1e-307 AND 1.7e308
+           OR (${value})::numeric = 0
+         THEN (${value})::double precision END END`;
+}
