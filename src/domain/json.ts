@@ -23,8 +23,9 @@ const json = JSON as typeof JSON & {
   ): JsonValue;
 };
 
-// A number can only lose digits when it is long or has an exponent.
-const MAY_LOSE_DIGITS = /\d{16}|\d[eE]/;
+// A number can only lose digits when it has over 15 of them, on both sides of its point taken
+// together, or an exponent.
+const MAY_LOSE_DIGITS = /[\d.]{16}|\d[eE]/;
 
 /**
  * Parses JSON text. A number that a double can't hold to the digit becomes a raw JSON object, which
