@@ -40,6 +40,8 @@ export interface PublisherOptions {
 export interface Publisher {
   start(): void;
   readonly elected: boolean;
+  /** Elected, and the broker has granted the subscription of configs: from now on none is missed. */
+  readonly subscribed: boolean;
   close(): Promise<void>;
 }
 
@@ -52,6 +54,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const closing = new AbortController();
   let running: Promise<void> = Promise.resolve();
   let elected = false;
+  let subscribed = false;
 
   async function term(signal: AbortSignal): Promise<void> {
     // Two connections: on the incoming one a config that waits for the database holds up all else.
@@ -67,6 +70,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
         signal.throwIfAborted();
         await consumeConfig(consuming, message);
       })
+      .then(() => {
+        subscribed = !signal.aborted;
+      })
       .catch(() => {});
     const close = () => Promise.all([incoming.close(1_000), outgoing.close(1_000)]);
     // At once, so that nothing waits for the answers of a broker that is away.
@@ -79,6 +85,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       ]);
     } finally {
       elected = false;
+      subscribed = false;
       await close();
     }
   }
@@ -96,6 +103,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
     },
     get elected() {
       return elected;
+    },
+    get subscribed() {
+      return subscribed;
     },
     async close() {
       closing.abort();
