@@ -42,9 +42,9 @@ export interface MqttClient {
   ): Promise<void>;
   /**
    * Hands every message of a filter to `handler`, one after the other, and acknowledges it when the
-   * handler resolves. When it rejects, the connection is ended, so that the broker sends the message
-   * again. Resolves when the broker first granted the subscription. Subscribe before the first await
-   * after `connectMqtt`: a kept session's queue comes right after the connection.
+   * handler resolves. When it rejects, the connection is ended, so that the broker sends the
+   * message again. Resolves when the broker first granted the subscription. Subscribe before the
+   * first await after `connectMqtt`: a kept session's queue comes right after the connection.
    */
   subscribe(filter: string, handler: MqttHandler, options?: { qos?: 0 | 1 }): Promise<void>;
   /** Waits for what is in flight up to the deadline (default 3,000), then disconnects. */
@@ -55,7 +55,7 @@ interface Subscription {
   filter: string;
   qos: 0 | 1;
   handler: MqttHandler;
-  /** Whether a connection of this client has subscribed it: a kept session needs it once only. */
+  /** Whether this client has subscribed it on some connection: a kept session needs no more. */
   granted: PromiseWithResolvers<void>;
   isGranted: boolean;
 }
@@ -63,7 +63,7 @@ interface Subscription {
 const LOG_EVERY_MS = 10_000;
 const STABLE_AFTER_MS = 5_000;
 
-/** An MQTT client that comes back by itself. Each connection is a new one: nothing is carried over. */
+/** An MQTT client that comes back by itself; of one connection nothing is carried to the next. */
 export function connectMqtt(options: MqttClientOptions): MqttClient {
   const { url, logger } = options;
   const backoff = createBackoff(options.backoff);

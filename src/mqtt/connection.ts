@@ -151,7 +151,7 @@ export async function openConnection(options: ConnectionOptions): Promise<MqttCo
 
   const abort = () => end(new Error('the MQTT client is closed'));
   options.signal.addEventListener('abort', abort);
-  ended.promise.finally(() => options.signal.removeEventListener('abort', abort));
+  void ended.promise.then(() => options.signal.removeEventListener('abort', abort));
   const connack = await whileOpen<{ sessionPresent: boolean }>((resolve) =>
     client.once('connect', resolve),
   );

@@ -12,7 +12,7 @@ export function filterMatches(filter: string, topic: string): boolean {
   return wanted.length === levels.length;
 }
 
-/** The literal text that every topic of a filter begins with; '' where it begins with a wildcard. */
+/** The text that every topic of a filter begins with; '' where it begins with a wildcard. */
 export function literalPrefix(filter: string): string {
   const wildcard = filter.search(/[+#]/);
   if (wildcard === -1) return filter;
@@ -24,6 +24,7 @@ export interface FilterIndex<V> {
   /** Sets the value of (filter, owner). */
   set(filter: string, owner: string, value: V): void;
   delete(filter: string, owner: string): void;
+  clear(): void;
   /** Whether anything at all is in it. */
   readonly size: number;
   /** Every entry whose filter takes in the topic. */
@@ -35,7 +36,7 @@ interface Node<V> {
   entries: Map<string, V>;
 }
 
-/** Filters of many owners, matched by walking the topic's levels: the cost is not in their number. */
+/** Filters of many owners, matched by walking the topic's levels, however many there are. */
 export function createFilterIndex<V>(): FilterIndex<V> {
   const root: Node<V> = { children: new Map(), entries: new Map() };
   let size = 0;
@@ -100,6 +101,10 @@ export function createFilterIndex<V>(): FilterIndex<V> {
   return {
     set,
     delete: remove,
+    clear() {
+      root.children.clear();
+      size = 0;
+    },
     match,
     get size() {
       return size;

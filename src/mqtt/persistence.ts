@@ -1,6 +1,13 @@
-import { Readable } from 'node:stream';
+import {
+  createMessageMethods,
+  createRetainedMethods,
+  createSubscriptionMethods,
+  createWillMethods,
+  forgetSession,
+  type StoreParts,
+} from './aedes-methods.ts';
 import { createBacklogs } from './backlog.ts';
-import { createFilterIndex, filterMatches, literalPrefix } from './filters.ts';
+import { createFilterIndex } from './filters.ts';
 import { createOutgoingQueues } from './outgoing.ts';
 import { openSessionFile } from './session-file.ts';
 import { createSessionTables, type Subscription } from './session-tables.ts';
@@ -20,216 +27,43 @@ export interface PersistenceOptions {
   onWriteError?: (error: unknown) => void;
 }
 
-interface Client {
-  id: string;
-}
-interface BrokerIdentity {
-  id: string;
-}
-
 export type Persistence = ReturnType<typeof createPersistence>;
 
-const EXPIRY_CHUNK = 5_000;
 const MAX_SECURED = 100_000;
 
 /**
- * The broker's sessions, subscriptions, retained messages, queues and wills, in one SQLite file.
- * The methods with aedes' names are its persistence interface (aedes-persistence 11), whose own
- * suite runs on it. A promise that something acknowledged depends on resolves once that is on disk;
- * what may be lost without harm (the id of a QoS 1 message in flight, a PUBACK) isn't waited for.
+ * The broker's sessions, subscriptions, retained messages, queues and wills, in one SQLite file. It
+ * is a persistence as aedes-persistence 11 describes it, whose own suite runs on it, and what the
+ * broker needs besides.
  *
  * @throws StartError when the file is in use or unusable
  */
 export function createPersistence(options: PersistenceOptions) {
-  const db = openSessionFile(options.file);
-  const group = createWriteGroup(db, {
-    onRollback(error) {
-      reload();
-      options.onWriteError?.(error);
-    },
-  });
-  const tables = createSessionTables(db, group);
-  const outgoing = createOutgoingQueues(
-    db,
-    group,
-    {
-      maxQueuedMessages: options.maxQueuedMessages ?? 100_000,
-      maxQueuedBytes: options.maxQueuedBytes ?? 256 * 1024 * 1024,
-    },
-    options.onDropped ?? (() => {}),
-  );
-  let index = createFilterIndex<Subscription>();
-  // Messages whose queues and retained copy were written before their PUBACK.
-  const secured = new Set<number>();
-  function noteSecured(brokerCounter: number): void {
-    secured.add(brokerCounter);
-    // aedes drops a message without a word when its connection ends before the PUBACK is out.
-    if (secured.size > MAX_SECURED) secured.delete(secured.values().next().value as number);
-  }
-  let broker: BrokerIdentity | undefined;
-  let closed = false;
-  const backlogs = createBacklogs(outgoing, () => (closed ? null : broker?.id));
-
-  function reload(): void {
-    outgoing.reload();
-    index = createFilterIndex();
-    for (const { clientId, subscription } of tables.allSubscriptions()) {
-      if (subscription.qos > 0) index.set(subscription.topic, clientId, subscription);
-    }
-  }
-  reload();
-
-  function forgetSubscriptions(clientId: string): void {
-    for (const { topic } of tables.subscriptions(clientId)) index.delete(topic, clientId);
-    tables.deleteSubscriptions(clientId);
-  }
-
-  async function dropQueue(clientId: string): Promise<void> {
-    while (!closed && outgoing.drop(clientId, EXPIRY_CHUNK)) await group.durable();
-  }
-
-  /** Puts a message into the queues of the sessions that want it. */
-  function enqueueAll(subs: { clientId: string }[], packet: BrokerPacket): void {
-    for (const { clientId } of subs) outgoing.enqueue(clientId, packet);
-  }
-
-  function* retained(patterns: string[]): Generator<BrokerPacket> {
-    for (const pattern of patterns) {
-      if (closed) return;
-      for (const topic of tables.retainedTopics(literalPrefix(pattern))) {
-        if (closed) return;
-        if (!filterMatches(pattern, topic)) continue;
-        const packet = tables.retained(topic);
-        if (packet) yield packet;
-      }
-    }
-  }
-
+  const parts = openParts(options);
+  const { db, group, tables, index, outgoing, secured } = parts;
   return {
-    async setup(owner: BrokerIdentity): Promise<void> {
-      broker = owner;
+    async setup(broker: { id: string }): Promise<void> {
+      parts.broker = broker;
     },
     get broker() {
-      return broker;
+      return parts.broker;
     },
-
-    // ---- retained messages
-    async storeRetained(packet: BrokerPacket): Promise<void> {
-      if (packet.brokerCounter !== undefined && secured.has(packet.brokerCounter)) return;
-      tables.storeRetained(packet);
-      await group.durable();
-    },
-    createRetainedStream: (pattern: string) => Readable.from(retained([pattern])),
-    createRetainedStreamCombi: (patterns: string[]) => Readable.from(retained(patterns)),
-
-    // ---- subscriptions
-    async addSubscriptions(client: Client, subs: Subscription[]): Promise<void> {
-      for (const sub of subs) {
-        tables.storeSubscription(client.id, sub);
-        if (sub.qos > 0) index.set(sub.topic, client.id, sub);
-        else index.delete(sub.topic, client.id);
-      }
-      await group.durable();
-    },
-    async removeSubscriptions(client: Client, filters: string[]): Promise<void> {
-      for (const filter of filters) {
-        tables.deleteSubscription(client.id, filter);
-        index.delete(filter, client.id);
-      }
-      await group.durable();
-    },
-    async subscriptionsByClient(client: Client): Promise<Subscription[]> {
-      return tables.subscriptions(client.id);
-    },
-    async subscriptionsByTopic(topic: string) {
-      return index.match(topic).map(({ filter, owner, value }) => ({
-        clientId: owner,
-        topic: filter,
-        qos: value.qos,
-        rh: value.rh,
-        rap: value.rap,
-        nl: value.nl,
-      }));
-    },
-    async cleanSubscriptions(client: Client): Promise<void> {
-      forgetSubscriptions(client.id);
-      await dropQueue(client.id);
-      await group.durable();
-    },
-    async countOffline() {
-      return { subsCount: index.size, clientsCount: tables.countSubscribers() };
-    },
-    getClientList: (filter: string) => Readable.from(tables.subscribersOf(filter)),
-
-    // ---- QoS 1 and 2, outgoing
-    async outgoingEnqueue(sub: { clientId: string }, packet: BrokerPacket): Promise<void> {
-      enqueueAll([sub], packet);
-      await group.durable();
-    },
-    async outgoingEnqueueCombi(subs: { clientId: string }[], packet: BrokerPacket): Promise<void> {
-      if (subs.length === 0) return;
-      if (packet.brokerCounter !== undefined && secured.has(packet.brokerCounter)) return;
-      enqueueAll(subs, packet);
-      await group.durable();
-    },
-    async outgoingUpdate(client: Client, packet: BrokerPacket): Promise<void> {
-      if (!outgoing.update(client.id, packet)) throw new Error('no such packet');
-      // A QoS 2 flow must go on with the same id after a crash; a QoS 1 message may get another.
-      if (packet.qos === 2 || packet.cmd === 'pubrel') await group.durable();
-    },
-    async outgoingClearMessageId(client: Client, packet: BrokerPacket) {
-      if (packet.messageId === undefined) return undefined;
-      return outgoing.clear(client.id, packet.messageId);
-    },
-    outgoingStream: (client: Client) => Readable.from(backlogs.read(client)),
-
-    // ---- QoS 2, incoming
-    async incomingStorePacket(client: Client, packet: BrokerPacket): Promise<void> {
-      tables.storeIncoming(client.id, packet);
-      await group.durable();
-    },
-    async incomingGetPacket(client: Client, packet: BrokerPacket): Promise<BrokerPacket> {
-      const found = tables.incoming(client.id, packet.messageId);
-      if (!found) throw new Error('no such packet');
-      return found;
-    },
-    async incomingDelPacket(client: Client, packet: BrokerPacket): Promise<void> {
-      if (!tables.deleteIncoming(client.id, packet.messageId)) throw new Error('no such packet');
-    },
-    async cleanIncoming(client: Client): Promise<void> {
-      // A connection that never got as far as a client id is cleaned up as well.
-      if (!closed && client.id) tables.deleteAllIncoming(client.id);
-    },
-
-    // ---- wills
-    async putWill(client: Client, packet: BrokerPacket): Promise<void> {
-      packet.brokerId = broker?.id;
-      packet.clientId = client.id;
-      tables.storeWill(client.id, packet);
-      await group.durable();
-    },
-    async getWill(client: Client) {
-      return tables.will(client.id);
-    },
-    async delWill(client: Client) {
-      if (closed) return undefined;
-      return tables.deleteWill(client.id);
-    },
-    streamWill: (alive: Record<string, unknown> = {}) =>
-      Readable.from(tables.wills().filter((will) => !alive[will.brokerId ?? ''])),
-
     async destroy(): Promise<void> {
-      if (closed) throw new Error('destroyed called twice!');
-      closed = true;
+      if (parts.closed) throw new Error('destroyed called twice!');
+      parts.closed = true;
       try {
         group.close();
       } finally {
         db.close();
       }
     },
+    ...createRetainedMethods(parts),
+    ...createSubscriptionMethods(parts),
+    ...createMessageMethods(parts),
+    ...createWillMethods(parts),
+    ...createSessionMethods(parts),
+    backlogs: parts.backlogs,
 
-    // ---- what the broker uses beside aedes
-    backlogs,
     /**
      * Writes a QoS 1 message's retained copy and its queue entries before aedes sends the PUBACK,
      * which it does before it stores anything. Null when there is nothing to write; the message
@@ -240,7 +74,9 @@ export function createPersistence(options: PersistenceOptions) {
       if (subs.length === 0 && !packet.retain) return null;
       if (packet.retain) tables.storeRetained({ ...packet, cmd: 'publish' });
       for (const { owner } of subs) outgoing.enqueue(owner, { ...packet, dup: false });
-      noteSecured(packet.brokerCounter as number);
+      secured.add(packet.brokerCounter as number);
+      // aedes drops a message without a word when its connection ends before the PUBACK is out.
+      if (secured.size > MAX_SECURED) secured.delete(secured.values().next().value as number);
       return group.durable();
     },
     /** Ends what `secure` began: aedes is done with the message. */
@@ -248,28 +84,74 @@ export function createPersistence(options: PersistenceOptions) {
     /** Whether a session's queue takes messages of a topic. */
     isQueuedFor: (clientId: string, topic: string) =>
       index.match(topic).some(({ owner }) => owner === clientId),
+    /** Whether a QoS 2 message with this id was taken in and its PUBREL hasn't come. */
     hasIncoming: (clientId: string, messageId: number | undefined) =>
-      tables.incoming(clientId, messageId) !== undefined,
+      !parts.closed && tables.incoming(clientId, messageId) !== undefined,
+    counts: () =>
+      parts.closed
+        ? { sessions: 0, queuedMessages: 0 }
+        : { sessions: tables.countSessions(), queuedMessages: outgoing.messages },
+  };
+}
+
+function openParts(options: PersistenceOptions): StoreParts {
+  const db = openSessionFile(options.file);
+  const group = createWriteGroup(db, {
+    onRollback(error) {
+      reload();
+      options.onWriteError?.(error);
+    },
+  });
+  const tables = createSessionTables(db, group);
+  const limits = {
+    maxQueuedMessages: options.maxQueuedMessages ?? 100_000,
+    maxQueuedBytes: options.maxQueuedBytes ?? 256 * 1024 * 1024,
+  };
+  const outgoing = createOutgoingQueues(db, group, limits, options.onDropped ?? (() => {}));
+  const index = createFilterIndex<Subscription>();
+  const parts: StoreParts = {
+    ...{ db, group, tables, index, outgoing },
+    backlogs: createBacklogs(outgoing, () => (parts.closed ? null : parts.broker?.id)),
+    secured: new Set(),
+    broker: undefined,
+    closed: false,
+  };
+
+  function reload(): void {
+    outgoing.reload();
+    index.clear();
+    for (const { clientId, subscription } of tables.allSubscriptions()) {
+      if (subscription.qos > 0) index.set(subscription.topic, clientId, subscription);
+    }
+  }
+  reload();
+  return parts;
+}
+
+/** Who is connected since when, and the end of sessions that stay away. */
+function createSessionMethods(parts: StoreParts) {
+  const { tables } = parts;
+  return {
     sessionConnected(clientId: string, clean: boolean): void {
-      if (!closed) tables.sessionConnected(clientId, clean);
+      if (!parts.closed) tables.sessionConnected(clientId, clean);
     },
     sessionDisconnected(clientId: string, nowMs: number): void {
-      if (!closed) tables.sessionDisconnected(clientId, nowMs);
+      if (!parts.closed) tables.sessionDisconnected(clientId, nowMs);
     },
     /** Notes the sessions that a killed process left behind as disconnected now. */
     adoptSessions: (nowMs: number) => tables.adoptSessions(nowMs),
     /** Forgets sessions that were disconnected before a time. Returns how many. */
     async expireSessions(beforeMs: number): Promise<number> {
-      const expired = tables.expiredSessions(beforeMs);
-      for (const clientId of expired) {
-        if (closed) break;
-        forgetSubscriptions(clientId);
-        tables.deleteAllIncoming(clientId);
+      let expired = 0;
+      for (const clientId of tables.expiredSessions(beforeMs)) {
+        // It may have come back while the one before was being deleted.
+        if (parts.closed || !tables.isExpired(clientId, beforeMs)) continue;
         tables.deleteSession(clientId);
-        await dropQueue(clientId);
+        tables.deleteAllIncoming(clientId);
+        await forgetSession(parts, clientId);
+        expired++;
       }
-      return expired.length;
+      return expired;
     },
-    counts: () => ({ sessions: tables.countSessions(), queuedMessages: outgoing.messages }),
   };
 }

@@ -18,6 +18,8 @@ export interface Subscription {
 
 type Payload = StoredPacket['payload'];
 
+export type SessionTables = ReturnType<typeof createSessionTables>;
+
 /** Every table of the session file but the queues: one method for one statement. */
 export function createSessionTables(db: Database, group: WriteGroup) {
   const { write } = group;
@@ -77,6 +79,9 @@ export function createSessionTables(db: Database, group: WriteGroup) {
   );
   const expiredSessions = query<{ client_id: string }>(
     'SELECT client_id FROM sessions WHERE disconnected_ms < ?',
+  );
+  const isExpired = query<{ n: number }>(
+    'SELECT count(*) AS n FROM sessions WHERE client_id = ? AND disconnected_ms < ?',
   );
   const countSessions = query<{ n: number }>('SELECT count(*) AS n FROM sessions');
 
@@ -142,6 +147,8 @@ export function createSessionTables(db: Database, group: WriteGroup) {
     deleteSession: (clientId: string) => write(() => deleteSession.run(clientId)),
     expiredSessions: (beforeMs: number) =>
       expiredSessions.all(beforeMs).map((row) => row.client_id),
+    isExpired: (clientId: string, beforeMs: number) =>
+      (isExpired.get(clientId, beforeMs)?.n ?? 0) > 0,
     countSessions: () => countSessions.get()?.n ?? 0,
   };
 }

@@ -153,6 +153,25 @@ describe('a session', () => {
     await clean.endAsync();
   });
 
+  test('that stays away too long is forgotten with its queue, one that came back is not', async () => {
+    const broker = await cleanup.broker({ sessionExpiryMs: 300 });
+    const names = ['app', 'other'] as const;
+    for (const clientId of names) {
+      const away = await cleanup.client(broker.url, { ...app, clientId });
+      await away.subscribeAsync('t', { qos: 1 });
+      await away.endAsync();
+    }
+    const back = await cleanup.client(broker.url, { ...app, clientId: 'other' });
+    const received = inbox(back);
+    const publisher = await cleanup.client(broker.url);
+    await publisher.publishAsync('t', 'x', { qos: 1 });
+    await until('the end of one', () => broker.stats().sessions === 1);
+    await until('its queue', () => broker.stats().queuedMessages === 0);
+    await publisher.publishAsync('t', 'y', { qos: 1 });
+    await until('both messages', () => received.messages.length === 2);
+    expect(broker.stats().sessions).toBe(1);
+  });
+
   test('its telemetry queue is written before the PUBACK too', async () => {
     const dataFile = join(cleanup.folder(), 'mqtt.sqlite');
     const broker = await cleanup.broker({ dataFile });

@@ -65,11 +65,12 @@ export class Cleanup {
   }
 }
 
-/** A log in memory. `hold` makes appends wait until `release`; `fail` makes them reject. */
+/** A log in memory. `hold` makes appends wait until `release`; `fail` makes some or all reject. */
 export function memoryLog() {
   const messages: LogMessage[] = [];
   let gate: PromiseWithResolvers<void> | null = null;
   let error: Error | null = null;
+  let failing: (text: string) => boolean = () => true;
   let waiting = 0;
   const appender: LogAppender = {
     async append(message) {
@@ -78,7 +79,7 @@ export function memoryLog() {
       waiting++;
       await gate?.promise;
       waiting--;
-      if (error) throw error;
+      if (error && failing(Buffer.from(message.value).toString())) throw error;
     },
   };
   return {
@@ -93,8 +94,9 @@ export function memoryLog() {
       gate?.resolve();
       gate = null;
     },
-    fail(reason: Error | null) {
+    fail(reason: Error | null, which: (text: string) => boolean = () => true) {
       error = reason;
+      failing = which;
     },
   };
 }
