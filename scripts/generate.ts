@@ -1,13 +1,16 @@
 /** Writes the files that are made from code: `bun run generate`. Tests check that they are current. */
 import { join } from 'node:path';
+import { lexicographicSortSchema, printSchema } from 'graphql';
 import { SETTINGS, type Setting } from '../src/config.ts';
 import { model } from '../src/model.ts';
+import { createSchema } from '../src/schema/index.ts';
 import { initSql } from '../src/store/migrate.ts';
 
 /** Each generated file, by its path from the root of the repository, and what makes its text. */
 export const GENERATED: Record<string, () => string | Promise<string>> = {
   'docs/configuration.md': configurationMarkdown,
   'init.sql': () => initSql(model),
+  'schema.graphql': () => `${printSchema(lexicographicSortSchema(createSchema(model)))}\n`,
 };
 
 export const ROOT = join(import.meta.dirname, '..');
