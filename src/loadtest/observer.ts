@@ -129,6 +129,7 @@ type DoorTally = Door & { add(transition: ReceivedTransition): void };
 /** A reading is dated with the moment of its publishing: latency is now minus event time. */
 function createDoor(): DoorTally {
   const transitions: ReceivedTransition[] = [];
+  const ids = new Set<string>();
   const latency = createLatency();
   let lastAtMs = 0;
   return {
@@ -138,7 +139,9 @@ function createDoor(): DoorTally {
       return lastAtMs;
     },
     add(transition) {
-      latency.record(nowMicros() - transition.time);
+      // A redelivery says nothing about how long the first delivery took.
+      if (!ids.has(transition.id)) latency.record(nowMicros() - transition.time);
+      ids.add(transition.id);
       lastAtMs = performance.now();
       transitions.push(transition);
     },
