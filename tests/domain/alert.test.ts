@@ -95,9 +95,9 @@ function run(steps: readonly Step[]) {
   return { memory, transitions };
 }
 
-function named(transitions: readonly Transition[], ruleId: string) {
+function named(transitions: readonly Transition[], ruleId: string): unknown[] {
   const begun = new Map<string, { time: number; sequenceId: number }>();
-  return transitions.flatMap((t) => {
+  return transitions.flatMap((t): unknown[] => {
     if (t.type === 'FIRED') {
       if (t.rule.id !== ruleId) return [];
       const startedBy = { time: t.time, sequenceId: t.sequenceId };
@@ -116,9 +116,7 @@ describe('evaluate', () => {
       fc.property(series, (steps) => {
         const { transitions } = run(steps);
         for (const ruleId of RULE_IDS) {
-          expect(named(transitions, ruleId) as unknown[]).toEqual(
-            expectedTransitions(steps, ruleId),
-          );
+          expect(named(transitions, ruleId)).toEqual(expectedTransitions(steps, ruleId));
         }
       }),
       { numRuns: 2_000 },

@@ -105,6 +105,6 @@ describe('parseJson', () => {
 test('a raw number is a number and no object', () => {
   const raw = parseJson('12345678901234567890');
   expect(isJsonObject(raw)).toBe(false);
-  expect(numberOf(raw)).toBe(12345678901234567890);
+  expect(numberOf(raw)).toBe(Number('12345678901234567890'));
   expect([null, '1', true, {}, [], undefined].map(numberOf)).toEqual(Array(6).fill(null));
 });
