@@ -41,7 +41,7 @@ const suiteTest: SuiteTest = (name, body) => {
       diagnostic: () => {},
     });
     if (planned !== undefined) assert.equal(made, planned, 'assertions made, as planned');
-  });
+  }, 30_000);
 };
 
 suite({
