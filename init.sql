@@ -153,7 +153,7 @@ CREATE TABLE user_configs (
   user_id text PRIMARY KEY,
   temperature_max double precision,
   rules jsonb NOT NULL DEFAULT '[]',
-  -- The rules as their writer gave them, before ids were added: writing them again changes nothing.
+  -- The rules as their writer gave them, before ids: writing them again changes nothing.
   rules_written jsonb NOT NULL DEFAULT '[]',
   version integer NOT NULL DEFAULT 0,
   updated_at timestamptz NOT NULL DEFAULT now(),
@@ -192,7 +192,8 @@ $$;
 
 -- Decides what a write is. BEFORE INSERT also runs for an INSERT ... ON CONFLICT that then updates,
 -- so nothing is recorded here, and a new row gets its number when it is in.
-CREATE FUNCTION user_configs_changing() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION user_configs_changing() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   IF TG_OP = 'INSERT' THEN
     NEW.version := 0;
@@ -230,7 +231,8 @@ CREATE TRIGGER user_configs_changing BEFORE INSERT OR UPDATE ON user_configs
   FOR EACH ROW EXECUTE FUNCTION user_configs_changing();
 
 -- Records what was written. The row is ours by now, so whoever deleted it before has committed.
-CREATE FUNCTION user_configs_changed() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION user_configs_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   prior integer;
 BEGIN
@@ -244,20 +246,24 @@ BEGIN
     SET version = prior + 1, accepted_version = prior, reviewed_version = prior
     WHERE user_id = NEW.user_id;
     INSERT INTO rule_changes (user_id, version, kind, actor, content)
-    VALUES (NEW.user_id, prior + 1, 'WRITTEN', NEW.updated_by, jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+    VALUES (NEW.user_id, prior + 1, 'WRITTEN', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
   ELSIF OLD.version > 0 AND NEW.version > OLD.version THEN
     INSERT INTO rule_changes (user_id, version, kind, actor, content)
-    VALUES (NEW.user_id, NEW.version, 'WRITTEN', NEW.updated_by, jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+    VALUES (NEW.user_id, NEW.version, 'WRITTEN', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
   ELSIF OLD.version > 0 AND NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
     INSERT INTO rule_changes (user_id, version, kind, actor, content)
-    VALUES (NEW.user_id, NEW.version, 'REVIEWED', NEW.updated_by, jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
+    VALUES (NEW.user_id, NEW.version, 'REVIEWED', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'temperature_max', NEW.temperature_max));
   END IF;
   RETURN NULL;
 END $$;
 CREATE TRIGGER user_configs_changed AFTER INSERT OR UPDATE OR DELETE ON user_configs
   FOR EACH ROW EXECUTE FUNCTION user_configs_changed();
 
-CREATE FUNCTION user_configs_truncated() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION user_configs_truncated() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   INSERT INTO rule_changes (user_id, version, kind, actor)
   SELECT user_id, version + 1, 'DELETED', pulsegraph_actor() FROM user_configs;
@@ -268,7 +274,8 @@ CREATE TRIGGER user_configs_truncated BEFORE TRUNCATE ON user_configs
 
 -- Deferred to COMMIT: a transaction that stays open holds up nobody else's changes, and has all its
 -- rows locked before it takes this one lock, so writers can't wait for each other in a circle.
-CREATE FUNCTION rule_changes_number() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION rule_changes_number() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(7205004);
   UPDATE rule_changes SET seq = nextval('rule_changes_seq') WHERE id = NEW.id;

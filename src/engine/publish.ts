@@ -36,11 +36,11 @@ export interface PublisherOptions {
   electionIntervalMs?: number;
 }
 
-/** One of all replicas, elected, sends alerts and configs to MQTT and takes in configs from there. */
+/** One replica, elected, sends alerts and configs to MQTT, and takes configs in from there. */
 export interface Publisher {
   start(): void;
   readonly elected: boolean;
-  /** Elected, and the broker has granted the subscription of configs: from now on none is missed. */
+  /** Elected, and the broker has granted the subscription of configs: none is missed now. */
   readonly subscribed: boolean;
   close(): Promise<void>;
 }

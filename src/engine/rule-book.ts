@@ -18,7 +18,7 @@ export interface RuleBook {
   rulesFor(
     userIds: Iterable<string>,
   ): ReadonlyMap<string, RuleSet> | Promise<ReadonlyMap<string, RuleSet>>;
-  /** Looks for changes now; every change committed before the call is known after. Never rejects. */
+  /** Looks for changes now: all committed before the call are known after. Never rejects. */
   refresh(): Promise<void>;
   /** Says that this process has just changed rules: they are read at once. */
   poke(): void;

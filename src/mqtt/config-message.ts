@@ -34,7 +34,7 @@ export function readConfigMessage(payload: Uint8Array, model: Model): ConfigMess
   return isEcho(parsed.config) ? { kind: 'echo' } : { kind: 'config', config: parsed.config };
 }
 
-/** The broadcast of the rules in force: a valid config message that `readConfigMessage` knows again. */
+/** The broadcast of the rules in force: a config message that `readConfigMessage` knows again. */
 export function configMessage(
   config: { ruleSet: RuleSet; updatedAt: Micros | null; updatedBy: string | null },
   model: Model,

@@ -20,7 +20,7 @@ export type RuleChangeResult =
 
 export interface RuleChange {
   userId: string;
-  /** Pure: from the content in force to the new one, or why not. `mergeConfig` gives rules their ids. */
+  /** Pure: from the content in force to the new one, whose rules have ids, or why not. */
   change: (current: RuleContent) => RuleContent | { issues: Issue[] };
   /** Changes nothing where another version is in force; 0 where the user has no config. */
   expectedVersion?: number | null;

@@ -21,9 +21,9 @@ export interface ReviewedPage {
 
 /**
  * Looks at the next configs that SQL has written: a valid one comes into force and gets its rules'
- * ids written back, an invalid one keeps the last valid content and gets its faults. One transaction
- * for each user, so that none holds up another; what another transaction holds is passed over. Safe
- * from many replicas at once. Costs one index probe where there is nothing to do, else some 2 ms each.
+ * ids written back, an invalid one keeps the last valid content and gets its faults. One
+ * transaction for each user, so that none holds up another; what another transaction holds is
+ * passed over. Safe from many replicas at once. Costs one index probe where there is nothing to do.
  *
  * @param options.after the user to go on behind; null from the first
  */
