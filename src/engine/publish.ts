@@ -24,7 +24,7 @@ export interface PublisherMqtt extends PublishPort {
 export interface PublisherOptions {
   /** A pool. */
   sql: Sql;
-  /** Opens one connection straight to the database, not through a pooler. */
+  /** Opens a single connection straight to the database, kept open: `max: 1, keepSession: true`. */
   openSession: () => Sql;
   connectMqtt: (options: { clientId: string; clean: boolean }) => PublisherMqtt;
   tail: Pick<AlertEventTail, 'newest' | 'read' | 'wait'>;

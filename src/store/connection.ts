@@ -14,6 +14,8 @@ export interface ConnectOptions {
   max?: number;
   /** Shown in pg_stat_activity. */
   applicationName?: string;
+  /** Never renews a connection by itself (every half hour to an hour): for what a session holds. */
+  keepSession?: boolean;
 }
 
 /**
@@ -26,6 +28,7 @@ export function connect(url: string, options: ConnectOptions = {}): Sql {
     prepare: false,
     fetch_types: false,
     connect_timeout: 10,
+    ...(options.keepSession ? { max_lifetime: null } : {}),
     onnotice: () => {},
     connection: { application_name: options.applicationName ?? 'pulsegraph' },
     types: {

@@ -41,7 +41,8 @@ export class PublisherStage {
     const backoff = { firstMs: 20, maxMs: 200 };
     const publisher = createPublisher({
       sql,
-      openSession: () => connect(db.url, { max: 1, applicationName: 'publisher-lock' }),
+      openSession: () =>
+        connect(db.url, { max: 1, keepSession: true, applicationName: 'publisher-lock' }),
       connectMqtt: (options) => connectMqtt({ url: this.broker.url, ...options, backoff, logger }),
       tail,
       ruleBook: this.book,
