@@ -62,7 +62,8 @@ ends the publishing and goes on to the verdict, a second one leaves at once.
 A replay plays a CSV file with a header as one device; sequence_id is the row's number. A time
 without a zone is UTC; RFC 3339, "YYYY-MM-DD HH:MM:SS" and epoch seconds or milliseconds are read.
 Mapped cells are numbers, or empty where there is no value. Rules stay as they are unless --rule is
-given; then the given ones replace the user's rules. Replaying a file again must change nothing.
+given; then the given ones replace the user's rules. Set them before the first replay: what is
+stored is not judged again. Replaying a file again must change nothing.
 `;
 
 const LOAD_ONLY = ['users', 'devicesPerUser', 'duration', 'seed', 'breachEvery'];

@@ -7,14 +7,15 @@ export interface Progress {
 
 const TERMINAL_INTERVAL_MS = 250;
 const PLAIN_INTERVAL_MS = 5_000;
+const FALLBACK_COLUMNS = 80;
 
 export function createProgress(output: NodeJS.WriteStream): Progress {
   const terminal = output.isTTY === true;
   let timer: ReturnType<typeof setInterval> | undefined;
 
   function write(text: string): void {
-    if (!terminal) output.write(`${text}\n`);
-    else output.write(`\r\u001b[K${text.slice(0, Math.max(20, output.columns - 1))}`);
+    const width = (output.columns || FALLBACK_COLUMNS) - 1;
+    output.write(terminal ? `\r\u001b[K${text.slice(0, width)}` : `${text}\n`);
   }
 
   function stop(): void {
