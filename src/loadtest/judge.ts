@@ -3,7 +3,7 @@ import type { Device } from './devices.ts';
 import type { LatencySummary } from './latency.ts';
 import type { Observer } from './observer.ts';
 import type { Publisher, PublisherTotals } from './publisher.ts';
-import { deadLetterReasons, storedAlerts, storedReadings } from './queries.ts';
+import { deadLettersOf, storedAlerts, storedReadings } from './queries.ts';
 import {
   type AlertVerdict,
   compareAlerts,
@@ -82,15 +82,17 @@ export async function judge({
     deadLetters: [],
   };
   await inParallel(devices, QUERIES_AT_ONCE, async (device) => {
-    const found = compareReadings(device.ledger, await storedReadings(api, device));
+    const letters = await deadLettersOf(api, device.topic);
+    const deadLettered = new Set(letters.map(({ sequenceId }) => sequenceId ?? 0));
+    const rows = await storedReadings(api, device);
+    const found = compareReadings(device.ledger, rows, deadLettered);
     const named = (ids: number[]) => ids.map((id) => `${device.userId}/${device.deviceId} #${id}`);
     readings.stored += found.stored;
     readings.storedUnacknowledged += found.storedUnacknowledged;
     readings.lost.push(...named(found.lost));
     readings.duplicated.push(...named(found.duplicated));
     readings.foreign.push(...named(found.foreign));
-    const reasons = await deadLetterReasons(api, device.topic);
-    readings.deadLetters.push(...reasons.map((reason) => `${device.topic}: ${reason}`));
+    readings.deadLetters.push(...letters.map(({ reason }) => `${device.topic}: ${reason}`));
   });
   const owners = [...new Set(devices.map((device) => device.userId))];
   const stored = await inParallel(owners, QUERIES_AT_ONCE, (userId) => storedAlerts(api, userId));

@@ -156,21 +156,37 @@ export async function storedAlerts(api: Api, userId: string): Promise<StoredAler
   }));
 }
 
-/** The reasons of all dead letters of a topic. */
-export async function deadLetterReasons(api: Api, topic: string): Promise<string[]> {
-  type Answer = { deadLetters: Connection<{ reason: string }> | null };
+export interface DeadLetter {
+  reason: string;
+  /** Null where the payload tells none. */
+  sequenceId: number | null;
+}
+
+/** All dead letters of a topic, the newest first. */
+export async function deadLettersOf(api: Api, topic: string): Promise<DeadLetter[]> {
+  type Node = { reason: string; payload: string };
   const nodes = await allPages(500, async (first, after) => {
-    const { deadLetters } = await api.query<Answer>(
+    const { deadLetters } = await api.query<{ deadLetters: Connection<Node> | null }>(
       `query LoadTestDeadLetters($topic: String!, $first: Int!, $after: String) {
         deadLetters(topic: $topic, first: $first, after: $after) {
-          edges { node { reason } } pageInfo { hasNextPage endCursor }
+          edges { node { reason payload } } pageInfo { hasNextPage endCursor }
         }
       }`,
       { topic, first, after },
     );
     return deadLetters;
   });
-  return nodes.map(({ reason }) => reason);
+  return nodes.map(({ reason, payload }) => ({ reason, sequenceId: sequenceIdIn(payload) }));
+}
+
+function sequenceIdIn(base64: string): number | null {
+  try {
+    const payload = JSON.parse(Buffer.from(base64, 'base64').toString()) as unknown;
+    const id = (payload as { sequence_id?: unknown } | null)?.sequence_id;
+    return typeof id === 'number' ? id : null;
+  } catch {
+    return null;
+  }
 }
 
 /** How many accepted messages this process has not stored yet; null while it reads none. */

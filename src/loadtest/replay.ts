@@ -8,7 +8,8 @@ import type { ReplayOptions } from './options.ts';
 import { createPacer } from './pacer.ts';
 import type { Progress } from './progress.ts';
 import {
-  deadLetterReasons,
+  type DeadLetter,
+  deadLettersOf,
   ingestLag,
   type RuleSet,
   ruleSetOf,
@@ -49,6 +50,7 @@ export interface ReplayResult {
     duplicated: number[];
     /** Stored for this device with another time or number than the file's. */
     foreign: number[];
+    /** Refused by the server, by this replay's count; their rows make no alert. */
     deadLetters: string[];
   };
   rules: string[];
@@ -138,13 +140,13 @@ async function prepareRules(api: Api, { userId, rules }: ReplayOptions): Promise
 interface Stored {
   readings: StoredReading[];
   alerts: StoredAlert[];
-  deadLetters: string[];
+  deadLetters: DeadLetter[];
 }
 
 async function stored(api: Api, { userId, deviceId }: ReplayOptions): Promise<Stored> {
   const readings = await storedReadings(api, { userId, deviceId });
   const alerts = await storedAlerts(api, userId);
-  const deadLetters = await deadLetterReasons(api, telemetryTopic({ userId, deviceId }));
+  const deadLetters = await deadLettersOf(api, telemetryTopic({ userId, deviceId }));
   return { readings, alerts: alerts.filter((alert) => alert.deviceId === deviceId), deadLetters };
 }
 
@@ -196,10 +198,13 @@ function judge(at: {
   const located = (readings: readonly StoredReading[]) =>
     readings.map(({ sequenceId, time }) => ({ sequenceId: positions.get(sequenceId) ?? 0, time }));
   const numbers = (found: number[]) => found.map((at) => rows[at - 1]?.sequenceId ?? 0);
-  const readings = compareReadings(ledger, located(after.readings));
+  const refused = new Set(after.deadLetters.map(({ sequenceId }) => sequenceId));
+  const judged = rows.filter((row) => !refused.has(row.sequenceId));
+  const deadLettered = new Set([...refused].map((id) => positions.get(id ?? 0) ?? 0));
+  const readings = compareReadings(ledger, located(after.readings), deadLettered);
   const rules = numberRules(at.ruleSet ?? { version: 0, temperatureMax: null, rules: [] });
   const complete = ledger.acknowledgedUpTo === ledger.published;
-  const expected = rules.flatMap((rule) => episodesInFile(rows, rule, options));
+  const expected = rules.flatMap((rule) => episodesInFile(judged, rule, options));
   const fromFile = within(rows, new Set(rules.map((rule) => rule.ruleId)));
   const alerts = compareAlerts(
     { required: complete ? expected : [], possible: complete ? [] : expected },
@@ -209,7 +214,7 @@ function judge(at: {
   return {
     rows: {
       inFile: at.rows.length,
-      late: lateRows(rows),
+      late: lateRows(judged),
       sent: ledger.published,
       acknowledged: ledger.acknowledged,
       alreadyStored: compareReadings(ledger, located(before.readings)).stored,
@@ -218,7 +223,9 @@ function judge(at: {
       lost: numbers(readings.lost),
       duplicated: numbers(readings.duplicated),
       foreign: numbers(readings.foreign),
-      deadLetters: after.deadLetters.slice(before.deadLetters.length),
+      deadLetters: after.deadLetters
+        .slice(0, after.deadLetters.length - before.deadLetters.length)
+        .map(({ reason, sequenceId }) => `row ${sequenceId}: ${reason}`),
     },
     rules: rules.map(
       ({ ruleId, key, operator, threshold }) => `${ruleId}: ${key} ${operator} ${threshold}`,

@@ -8,7 +8,7 @@ export function loadFailures(result: LoadResult): string[] {
   const { readings, alerts, connections } = result;
   const silent = readings.sent - readings.acknowledged;
   return [
-    ...failure('lost: acknowledged and not stored', readings.lost),
+    ...failure('lost: acknowledged, neither stored nor a dead letter', readings.lost),
     ...failure('stored more than once', readings.duplicated),
     ...failure('stored, but not as published', readings.foreign),
     ...failure('dead letters', readings.deadLetters),
@@ -30,9 +30,8 @@ export function replayFailures(result: ReplayResult): string[] {
   const silent = rows.sent - rows.acknowledged;
   const unsent = rows.inFile - rows.sent;
   return [
-    ...failure('lost: acknowledged and not stored', names(rows.lost)),
+    ...failure('lost: acknowledged, neither stored nor a dead letter', names(rows.lost)),
     ...failure('stored more than once', names(rows.duplicated)),
-    ...failure('dead letters', rows.deadLetters),
     ...alertFailures('stored', alerts),
     ...(silent > 0 && !result.interrupted ? [`${silent} rows were never acknowledged`] : []),
     ...(unsent > 0 && !result.interrupted ? [`${unsent} rows were never sent`] : []),
@@ -118,6 +117,7 @@ export function replayReport(result: ReplayResult): string {
       `for ${result.publishSeconds.toFixed(1)} s, ${result.reconnects} reconnects`,
     ...malformed.slice(0, EXAMPLES).map(({ line, reason }) => `  line ${line} left out: ${reason}`),
     ...(malformed.length > EXAMPLES ? [`  and ${malformed.length - EXAMPLES} more lines`] : []),
+    ...failure('rows refused by the server', rows.deadLetters).map((text) => `  ${text}`),
     '',
     ...table([
       ['rows', ''],

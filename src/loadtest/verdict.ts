@@ -38,7 +38,7 @@ export interface ReadingVerdict {
   stored: number;
   /** Of these, how many were never acknowledged: allowed. */
   storedUnacknowledged: number;
-  /** Acknowledged and not stored. */
+  /** Acknowledged, and neither stored nor a dead letter. */
   lost: number[];
   /** Stored more than once. */
   duplicated: number[];
@@ -46,8 +46,12 @@ export interface ReadingVerdict {
   foreign: number[];
 }
 
-/** Compares what one device published with what is stored for it. */
-export function compareReadings(ledger: Ledger, rows: readonly StoredReading[]): ReadingVerdict {
+/** Compares what one device published with what is stored for it, or is a dead letter. */
+export function compareReadings(
+  ledger: Ledger,
+  rows: readonly StoredReading[],
+  deadLettered: ReadonlySet<number> = new Set(),
+): ReadingVerdict {
   const verdict: ReadingVerdict = {
     stored: 0,
     storedUnacknowledged: 0,
@@ -69,7 +73,7 @@ export function compareReadings(ledger: Ledger, rows: readonly StoredReading[]):
     if (copies[sequenceId] !== 0) {
       verdict.stored++;
       if (!acknowledged) verdict.storedUnacknowledged++;
-    } else if (acknowledged) verdict.lost.push(sequenceId);
+    } else if (acknowledged && !deadLettered.has(sequenceId)) verdict.lost.push(sequenceId);
   }
   return verdict;
 }

@@ -49,6 +49,12 @@ describe('compareReadings', () => {
     );
   });
 
+  test('a dead letter is not lost', () => {
+    const ledger = publishedLedger(3, () => true);
+    const rows = [{ sequenceId: 1, time: NOW + 1 }];
+    expect(compareReadings(ledger, rows, new Set([2]))).toMatchObject({ stored: 1, lost: [3] });
+  });
+
   test('another time, or a number never published, is not the published reading', () => {
     const ledger = publishedLedger(2, () => true);
     const rows = [
