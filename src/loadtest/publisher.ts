@@ -33,7 +33,7 @@ const TICK_MS = 2;
 const MAX_BEHIND_SECONDS = 2;
 const CONNECTS_AT_ONCE = 10;
 
-/** One connection per device up to a hundred, then devices share; a device never changes its own. */
+/** One connection per device up to a hundred, then devices share; a device keeps its own. */
 export async function createPublisher(
   devices: readonly Device[],
   options: PublisherOptions,

@@ -76,7 +76,8 @@ export function loadReport(result: LoadResult): string {
   const sampled = latencyMs.storedSampledDevices;
   return [
     `${result.run}: ${result.devices} devices of ${result.users} users, seed ${result.seed}, ` +
-      `${perSecond.toFixed(1)} of ${result.rate} messages/s for ${result.publishSeconds.toFixed(1)} s`,
+      `${perSecond.toFixed(1)} of ${result.rate} messages/s ` +
+      `for ${result.publishSeconds.toFixed(1)} s`,
     '',
     ...table([
       ['readings', ''],
@@ -104,7 +105,8 @@ export function loadReport(result: LoadResult): string {
     ]),
     '',
     `${connections.connections} connections; reconnects: devices ${connections.reconnects}, ` +
-      `WebSocket ${connections.webSocketReconnects}, MQTT alerts ${connections.mqttAlertReconnects}`,
+      `WebSocket ${connections.webSocketReconnects}, ` +
+      `MQTT alerts ${connections.mqttAlertReconnects}`,
     ...conclusion(loadFailures(result), result.interrupted),
   ].join('\n');
 }

@@ -75,7 +75,8 @@ export async function connectBroker(
 
 function explain(error: Error & { code?: unknown }, version: 4 | 5): string {
   if (/protocol version/i.test(error.message)) {
-    return `the broker refuses MQTT ${version === 5 ? '5' : '3.1.1'}; try --mqtt-version ${version === 5 ? '4' : '5'}`;
+    const [refused, other] = version === 5 ? ['5', '4'] : ['3.1.1', '5'];
+    return `the broker refuses MQTT ${refused}; try --mqtt-version ${other}`;
   }
   if (error.code === 'ECONNREFUSED') return 'nothing listens there; start the process first';
   return error.message || String(error.code ?? 'the connection failed');
