@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
@@ -54,23 +54,23 @@ export async function createKafkaServer(): Promise<KafkaServer> {
   const properties = join(folder, 'server.properties');
   writeFileSync(properties, serverProperties({ folder, plain, sasl, tls, controller }));
   format(properties);
-  let pid: number | null = null;
+  let child: ChildProcess | null = null;
 
   async function start(): Promise<void> {
     const output = openSync(join(folder, 'output.log'), 'a');
     const heap = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
-    const child = spawn('java', [...heap, '-cp', `${JARS}/*`, 'kafka.Kafka', properties], {
+    const java = spawn('java', [...heap, '-cp', `${JARS}/*`, 'kafka.Kafka', properties], {
       stdio: ['ignore', output, output],
       detached: true,
     });
-    child.unref();
+    child = java;
+    java.unref();
     closeSync(output);
-    pid = child.pid as number;
-    writeFileSync(join(folder, 'java.pid'), String(pid));
+    writeFileSync(join(folder, 'java.pid'), String(java.pid));
     await eventually(
       `Kafka up (${folder}/output.log)`,
       async () => {
-        if (!isAlive(pid as number)) {
+        if (hasEnded(java)) {
           const log = readFileSync(join(folder, 'output.log'), 'utf8');
           throw new Error(`Kafka ended: ${log.slice(-2_000)}`);
         }
@@ -81,11 +81,12 @@ export async function createKafkaServer(): Promise<KafkaServer> {
   }
 
   async function stop(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
-    if (pid === null) return;
-    const ending = pid;
-    pid = null;
-    if (isAlive(ending)) process.kill(ending, signal);
-    await eventually('Kafka gone', () => !isAlive(ending), 20_000);
+    if (child === null) return;
+    const ending = child;
+    child = null;
+    ending.kill(signal);
+    // Not by its state: while its threads end, its ports still take connections.
+    await eventually('Kafka gone', () => hasEnded(ending), 20_000);
   }
 
   return {
@@ -102,6 +103,11 @@ export async function createKafkaServer(): Promise<KafkaServer> {
   };
 }
 
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+/** A killed broker is let in again when its session has ended: 9 s by default. */
 function serverProperties(options: {
   folder: string;
   plain: number;
@@ -141,7 +147,8 @@ offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
-log.initial.task.delay.ms=500
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=400
 `;
 }
 
@@ -154,7 +161,7 @@ function format(properties: string): void {
   );
   const clusterId = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString('base64url');
   const tool = ['-cp', `${JARS}/*`, 'kafka.tools.StorageTool', 'format'];
-  run('java', [...tool, '--config', properties, '--cluster-id', clusterId, ...scram]);
+  run('java', [...tool, '--config', properties, `--cluster-id=${clusterId}`, ...scram]);
 }
 
 /** A self-signed certificate for localhost, its key beside it. */
