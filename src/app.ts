@@ -106,7 +106,7 @@ async function startParts(config: Config, logger: Logger, releases: Release[]): 
   releases.push(() => engine.stop(config.shutdownDeadlineMs));
 
   const broker = await startBroker({
-    host: config.host,
+    // Without passwords it stays on loopback, wherever the API listens.
     port: config.mqttPort,
     dataFile: join(folder.path, 'mqtt.sqlite'),
     appender: log,
@@ -121,6 +121,7 @@ async function startParts(config: Config, logger: Logger, releases: Release[]): 
       connect(config.databaseDirectUrl ?? databaseUrl, {
         max: 1,
         applicationName: 'pulsegraph-publisher',
+        keepSession: true,
       }),
     connectMqtt: (session) => connectMqtt({ url: broker.url, logger, ...session }),
     tail,
