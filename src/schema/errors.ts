@@ -55,8 +55,10 @@ export function publicError(error: unknown, logger: Pick<Logger, 'error'>): Grap
   let cause: unknown = error;
   while (cause instanceof GraphQLError && cause.originalError) cause = cause.originalError;
   const at = outer === null ? {} : { nodes: outer.nodes, path: outer.path, source: outer.source };
+  // Yoga takes the status of the response from there, and leaves it out of the response.
+  const http = outer?.extensions.http === undefined ? {} : { http: outer.extensions.http };
   const as = (message: string, code: string, more: object = {}) =>
-    new GraphQLError(message, { ...at, extensions: { code, ...more } });
+    new GraphQLError(message, { ...at, extensions: { ...http, ...more, code } });
   if (cause instanceof GraphQLError) {
     if (CODES.includes(cause.extensions.code)) {
       return as(cause.message, cause.extensions.code as string, cause.extensions);

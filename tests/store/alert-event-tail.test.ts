@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import {
+  type AlertEventTail,
+  createAlertEventTail,
+  PrunedError,
+} from '../../src/store/alert-event-tail.ts';
+import { connect, type Sql } from '../../src/store/connection.ts';
+import { pruneAlertEvents } from '../../src/store/prune-alert-events.ts';
+import { commitEvent, silent, until } from '../schema/support.ts';
+import { type TestDatabase, testDatabase } from '../support/postgres.ts';
+
+let database: TestDatabase;
+let sql: Sql;
+const never = new AbortController().signal;
+
+beforeAll(async () => {
+  database = await testDatabase();
+  sql = database.sql;
+}, 30_000);
+afterAll(() => database.drop());
+
+let ids = 0;
+const commit = (on: Sql = sql) => commitEvent(on, { id: `t${++ids}`, alertId: 'a' });
+
+async function following(
+  options: { capacity?: number; pollIntervalMs?: number; sql?: Sql } = {},
+  run: (tail: AlertEventTail) => Promise<void>,
+): Promise<void> {
+  const tail = createAlertEventTail({ sql, logger: silent, pollIntervalMs: 20, ...options });
+  await tail.start();
+  try {
+    await run(tail);
+  } finally {
+    await tail.close();
+  }
+}
+
+test('an event of another connection is seen by polling, one of ours by a poke', async () => {
+  await following({}, async (tail) => {
+    const seq = await commit();
+    await tail.wait(seq - 1, never);
+    expect(tail.newest()).toBe(seq);
+  });
+  await following({ pollIntervalMs: 60_000 }, async (tail) => {
+    const seq = await commit();
+    tail.poke();
+    await tail.wait(seq - 1, never);
+    expect((await tail.read(seq - 1, 10)).map((event) => event.seq)).toEqual([seq]);
+  });
+});
+
+test('no poke is lost, whenever it comes', async () => {
+  await following({ pollIntervalMs: 60_000 }, async (tail) => {
+    for (let n = 0; n < 200; n++) {
+      const seq = await commit();
+      tail.poke();
+      await tail.wait(seq - 1, never);
+    }
+  });
+}, 20_000);
+
+test('what memory no longer holds comes from the database, in order and without a gap', async () => {
+  await following({ capacity: 8 }, async (tail) => {
+    const from = tail.newest();
+    const seqs: number[] = [];
+    for (let n = 0; n < 40; n++) seqs.push(await commit());
+    await tail.wait((seqs.at(-1) as number) - 1, never);
+    for (const limit of [1, 3, 7, 100]) {
+      const read: number[] = [];
+      while ((read.at(-1) ?? from) < tail.newest()) {
+        const page = await tail.read(read.at(-1) ?? from, limit);
+        expect(page.length).toBeLessThanOrEqual(limit);
+        read.push(...page.map((event) => event.seq));
+      }
+      expect(read).toEqual(seqs);
+    }
+  });
+});
+
+test('waiting ends by its signal, by what is there already, and by the end of the tail', async () => {
+  const tail = createAlertEventTail({ sql, logger: silent, pollIntervalMs: 20 });
+  await tail.start();
+  await tail.wait(tail.newest() - 1, never);
+  const left = new AbortController();
+  const waiting = tail.wait(tail.newest(), left.signal);
+  left.abort();
+  await waiting;
+  const refused = tail.wait(tail.newest(), never);
+  refused.catch(() => {});
+  await tail.close();
+  await expect(refused).rejects.toThrow('closed');
+});
+
+test('a database that comes back is followed again, with nothing left out', async () => {
+  const own = connect(database.url, { max: 1, applicationName: 'tail-outage' });
+  try {
+    await following({ sql: own }, async (tail) => {
+      const from = tail.newest();
+      const seqs: number[] = [];
+      for (let n = 0; n < 5; n++) {
+        await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE application_name = 'tail-outage'`;
+        seqs.push(await commit());
+      }
+      await until(() => tail.newest() === seqs.at(-1), 10_000);
+      expect((await tail.read(from, 100)).map((event) => event.seq)).toEqual(seqs);
+    });
+  } finally {
+    await own.end({ timeout: 0 });
+  }
+}, 20_000);
+
+test('what is deleted is not passed over in silence', async () => {
+  await following({ capacity: 4 }, async (tail) => {
+    const from = tail.newest();
+    for (let n = 0; n < 10; n++) await commit();
+    await until(() => tail.newest() === from + 10);
+    await sql`UPDATE alert_events SET published_at = now() WHERE seq <= ${from + 3}`;
+    const future = (Date.now() + 60_000) * 1_000;
+    expect(await pruneAlertEvents(sql, { before: future })).toBe(from + 3);
+    await expect(tail.read(from, 100)).rejects.toBeInstanceOf(PrunedError);
+    expect((await tail.read(from + 3, 100)).map((event) => event.seq)[0]).toBe(from + 4);
+    expect(await pruneAlertEvents(sql, { before: future })).toBe(0);
+  });
+});
