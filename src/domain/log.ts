@@ -11,6 +11,16 @@ export interface LogRecord {
   value: Uint8Array;
 }
 
+/**
+ * The topic of records that are no messages: the bridge writes one to every partition every few
+ * seconds, so that time passes there while devices are silent. Nothing of them is stored. No device
+ * can publish it, as it has no device in it.
+ */
+export const HEARTBEAT_TOPIC = '$pulsegraph/heartbeat';
+
+/** The `code` of an append's error when the log will never take the message, however often tried. */
+export const MESSAGE_TOO_LARGE = 'MESSAGE_TOO_LARGE';
+
 /** A message on its way into the log. */
 export interface LogMessage {
   topic: string;
@@ -21,14 +31,17 @@ export interface LogMessage {
   key: string | null;
   /** Not to be changed before the append has settled. */
   value: Uint8Array;
+  /** Goes to this partition, whatever the key. */
+  partition?: number;
 }
 
 /** Where the bridge puts messages. */
 export interface LogAppender {
   /**
    * Resolves once the message is durable; messages of one caller keep their order per key.
-   * Waits while the log is full; rejects when the log is closed or its disk fails. A rejected
-   * message may be in the log none the less. Callers bound how many they have on their way.
+   * Waits while the log is full; rejects when the log is closed or its disk fails, and with the
+   * code MESSAGE_TOO_LARGE when trying again is of no use. A rejected message may be in the log
+   * none the less. Callers bound how many they have on their way.
    */
   append(message: LogMessage): Promise<void>;
 }

@@ -7,6 +7,8 @@ export interface ElectionOptions {
   openSession: () => Sql;
   /** Advisory lock key. */
   lock: number;
+  /** The office, for the log. */
+  name: string;
   /** What the elected one does until the signal aborts. Its end ends the term. */
   term: (signal: AbortSignal) => Promise<void>;
   logger: Pick<Logger, 'info' | 'warn'>;
@@ -23,7 +25,7 @@ const STOP_MS = 10_000;
  * by itself, without the lock; so the elected one asks the server whether this session holds it.
  */
 export async function runForOffice(options: ElectionOptions): Promise<void> {
-  const { signal, logger, intervalMs = 1_000 } = options;
+  const { signal, name, logger, intervalMs = 1_000 } = options;
   for (let attempt = 0; !signal.aborted; attempt++) {
     const session = options.openSession();
     try {
@@ -32,7 +34,7 @@ export async function runForOffice(options: ElectionOptions): Promise<void> {
         await serve(session, options);
       }
     } catch (error) {
-      if (!signal.aborted && attempt === 0) logger.warn({ err: error }, 'publisher: stepped down');
+      if (!signal.aborted && attempt === 0) logger.warn({ err: error }, `${name}: stepped down`);
     } finally {
       // The lock goes with the session.
       await session.end({ timeout: 1 }).catch(() => {});
@@ -43,7 +45,7 @@ export async function runForOffice(options: ElectionOptions): Promise<void> {
 
 /** Resolves with true once this session holds the lock, with false when the signal aborts. */
 async function acquire(session: Sql, options: ElectionOptions): Promise<boolean> {
-  const { lock, signal, intervalMs = 1_000 } = options;
+  const { lock, name, signal, intervalMs = 1_000 } = options;
   while (!signal.aborted) {
     // The server frees the lock of a machine that vanished after some 30 s.
     const [row] = await withDeadline(
@@ -53,7 +55,7 @@ async function acquire(session: Sql, options: ElectionOptions): Promise<boolean>
                set_config('tcp_keepalives_count', '3', false),
                pg_try_advisory_lock(${lock}::bigint) AS elected`.execute(),
       ANSWER_MS,
-      'asking for the publisher lock',
+      `asking for the ${name} lock`,
     );
     if (row?.elected) return true;
     await sleep(intervalMs, signal);
@@ -62,11 +64,11 @@ async function acquire(session: Sql, options: ElectionOptions): Promise<boolean>
 }
 
 async function serve(session: Sql, options: ElectionOptions): Promise<void> {
-  const { lock, term, signal, logger, intervalMs = 1_000 } = options;
+  const { lock, name, term, signal, logger, intervalMs = 1_000 } = options;
   const ending = new AbortController();
   const serving = term(AbortSignal.any([signal, ending.signal])).finally(() => ending.abort());
   serving.catch(() => {});
-  logger.info('publisher: elected');
+  logger.info(`${name}: elected`);
   try {
     while (!signal.aborted && !ending.signal.aborted) {
       await sleep(intervalMs, AbortSignal.any([signal, ending.signal]));
@@ -78,13 +80,13 @@ async function serve(session: Sql, options: ElectionOptions): Promise<void> {
               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
           ) AS held`.execute(),
         ANSWER_MS,
-        'checking the publisher lock',
+        `checking the ${name} lock`,
       );
-      if (!row?.held) throw new Error('the session that held the publisher lock is gone');
+      if (!row?.held) throw new Error(`the session that held the ${name} lock is gone`);
     }
   } finally {
     ending.abort();
     // A term that failed is the reason why it ended, and is told; otherwise it has just stopped.
-    await withDeadline(serving, STOP_MS, 'ending the term of the publisher');
+    await withDeadline(serving, STOP_MS, `ending the term of the ${name}`);
   }
 }

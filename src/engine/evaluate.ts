@@ -1,5 +1,5 @@
 import { evaluate, NO_MEMORY } from '../domain/alert.ts';
-import type { LogRecord } from '../domain/log.ts';
+import { HEARTBEAT_TOPIC, type LogRecord } from '../domain/log.ts';
 import type { RuleSet } from '../domain/rule.ts';
 import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
 import type { DeviceState } from '../store/device-state.ts';
@@ -36,6 +36,8 @@ export function addRecord(
   batch.lastOffset = record.offset;
   batch.coveredAt = Math.max(batch.coveredAt, arrival);
   batch.replay ||= replay;
+  // The watermark and its clock have moved, and that is all.
+  if (record.topic === HEARTBEAT_TOPIC) return;
   if (!decoded.ok) {
     context.counters.deadLetters++;
     batch.deadLetters.push({

@@ -95,6 +95,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       running = runForOffice({
         openSession: options.openSession,
         lock: LOCKS.publisher,
+        name: 'publisher',
         term,
         logger,
         signal: closing.signal,

@@ -17,6 +17,7 @@ export const LOCKS = {
   /** Taken at COMMIT by whoever changed user_configs, for the same reason. */
   ruleChangeSeq: 7_205_004,
   publisher: 7_205_005,
+  bridge: 7_205_006,
 } as const;
 
 export function sqlType(column: Column): string {

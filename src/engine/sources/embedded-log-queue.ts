@@ -82,7 +82,9 @@ function pack(entries: Waiting[], partitions: number, nowMs: number): Batch {
   return {
     nowMs,
     // Without a key the topic decides, which keeps a topic's messages in order.
-    partitions: entries.map(({ message }) => partitionOf(message.key ?? message.topic, partitions)),
+    partitions: entries.map(
+      ({ message }) => message.partition ?? partitionOf(message.key ?? message.topic, partitions),
+    ),
     topics: entries.map(({ message }) => message.topic),
     keys: entries.map(({ message }) => message.key),
     values,

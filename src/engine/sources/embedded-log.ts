@@ -141,6 +141,7 @@ export async function openEmbeddedLog(options: EmbeddedLogOptions): Promise<Embe
     partitions,
     append(message) {
       if (closing) return Promise.reject(new Error(CLOSING));
+      if (message.partition !== undefined) boundsOf(message.partition);
       const durable = queue.add(message);
       loop.wake();
       return durable;
