@@ -2,12 +2,8 @@ import type { Logger } from 'pino';
 import { type LogAppender, type LogMessage, MESSAGE_TOO_LARGE } from '../domain/log.ts';
 import type { TopicPattern } from '../domain/topic.ts';
 import { type BackoffOptions, createBackoff } from './backoff.ts';
-import {
-  type BridgeMessage,
-  type BridgeSession,
-  openSession,
-  orAborted,
-} from './bridge-session.ts';
+import type { BridgeMessage } from './bridge-intake.ts';
+import { type BridgeSession, openSession, orAborted } from './bridge-session.ts';
 import type { TlsOptions } from './bridge-socket.ts';
 import { describeBroker, loginOf } from './broker-url.ts';
 import { createSparingLog } from './sparing-log.ts';
