@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { compileTopic } from './domain/topic.ts';
@@ -32,16 +33,19 @@ type Release = () => Promise<void> | void;
 
 const MAX_CACHED_DEVICES = 50_000;
 const FEED_CAPACITY = 10_000;
+/** Where another replica is elected, it never happens. */
+const SUBSCRIBED_WITHIN_MS = 2_000;
 
 /**
- * Starts every part in order; where one fails, those before it are stopped again.
+ * Starts every part in order; where one fails or the signal aborts, those before it are stopped
+ * again.
  *
  * @throws StartError that says in one line what to do
  */
-export async function startApp(config: Config, logger: Logger): Promise<App> {
+export async function startApp(config: Config, logger: Logger, signal: AbortSignal): Promise<App> {
   const releases: Release[] = [];
   try {
-    return await startParts(config, logger, releases);
+    return await startParts(config, logger, releases, signal);
   } catch (error) {
     await release(releases, logger);
     throw error;
@@ -58,11 +62,17 @@ async function release(releases: Release[], logger: Logger): Promise<void> {
   }
 }
 
-async function startParts(config: Config, logger: Logger, releases: Release[]): Promise<App> {
+async function startParts(
+  config: Config,
+  logger: Logger,
+  releases: Release[],
+  signal: AbortSignal,
+): Promise<App> {
   const folder = openDataFolder(config.dataDir);
   releases.push(() => folder.close());
   const databaseUrl =
     config.databaseUrl ?? (await startDatabase(config, folder.path, logger, releases));
+  signal.throwIfAborted();
   const sql = connect(databaseUrl, { max: 10 });
   releases.push(() => sql.end({ timeout: 5 }));
   const applied = await migrate(sql, model);
@@ -102,6 +112,7 @@ async function startParts(config: Config, logger: Logger, releases: Release[]): 
       feedCapacity: FEED_CAPACITY,
     },
   );
+  signal.throwIfAborted();
   await engine.start();
   releases.push(() => engine.stop(config.shutdownDeadlineMs));
 
@@ -131,6 +142,9 @@ async function startParts(config: Config, logger: Logger, releases: Release[]): 
   });
   publisher.start();
   releases.push(() => publisher.close());
+  // A config sent to a topic that nobody has subscribed yet would be lost.
+  await waitFor(() => publisher.subscribed, SUBSCRIBED_WITHIN_MS, signal);
+  signal.throwIfAborted();
   const server = await startServer({
     host: config.host,
     port: config.port,
@@ -163,6 +177,11 @@ async function startDatabase(
   const postgres = await startPostgres({ dataDir, port: config.postgresPort, logger });
   releases.push(() => postgres.stop());
   return postgres.url;
+}
+
+async function waitFor(check: () => boolean, withinMs: number, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!check() && !signal.aborted && performance.now() < deadline) await sleep(5);
 }
 
 /** Whether this process can take in readings and store them. */

@@ -1,46 +1,58 @@
-import pino from 'pino';
 import { type App, startApp } from './app.ts';
 import { type Config, ConfigError, loadConfig, redactUrl } from './config.ts';
 import { StartError } from './domain/start-error.ts';
+import { createProcessLog } from './logger.ts';
+
+/** npm passes on a Ctrl-C that the terminal has given us already: one press, within this time. */
+const ONE_PRESS_MS = 500;
 
 const config = readConfig();
-const logger = pino(
-  { level: config.logLevel, base: null },
-  pino.destination({ dest: 2, sync: false }),
-);
-
+const log = createProcessLog(config.logLevel);
 const startedAt = performance.now();
-let stopping: Promise<void> | null = null;
-const starting = startApp(config, logger);
+const stopping = new AbortController();
+let stoppingSince: number | null = null;
+const starting = startApp(config, log.logger, stopping.signal);
 process.on('SIGINT', stop);
 process.on('SIGTERM', stop);
 
 try {
-  announce(await starting);
+  const app = await starting;
+  if (!stopping.signal.aborted) announce(app);
 } catch (error) {
-  fail(error);
+  if (!stopping.signal.aborted) await fail(error);
 }
 
 /** The first signal stops in order, the second at once: what is acknowledged is on disk anyway. */
 function stop(signal: NodeJS.Signals): void {
-  if (stopping !== null) {
+  if (stoppingSince === null) {
+    stoppingSince = performance.now();
+    console.error(`\n${signal}: storing what was read, then stopping. Again to stop at once.`);
+    stopInOrder().catch(fail);
+  } else if (performance.now() - stoppingSince > ONE_PRESS_MS) {
     console.error('Stopped at once.');
     process.exit(1);
   }
-  console.error(`\n${signal}: storing what was read, then stopping. Again to stop at once.`);
-  stopping = starting.then((app) => app.stop());
-  stopping.then(() => exit(0), fail);
 }
 
-function fail(error: unknown): void {
-  if (error instanceof StartError) console.error(error.message);
-  else logger.fatal({ err: error }, 'stopped by an unexpected error');
-  exit(1);
+async function stopInOrder(): Promise<void> {
+  stopping.abort();
+  // A start that was broken off has stopped its parts itself.
+  const app = await starting.catch(() => null);
+  await app?.stop();
+  await log.flush();
+  process.exit(0);
 }
 
-/** Leaves once the log lines are out. */
-function exit(code: number): void {
-  logger.flush(() => process.exit(code));
+async function fail(error: unknown): Promise<never> {
+  if (error instanceof StartError) {
+    log.discard();
+    console.error(error.message);
+  } else {
+    log.release();
+    log.logger.fatal({ err: error }, 'stopped by an unexpected error');
+  }
+  await log.flush();
+  return process.exit(1);
 }
 
 function readConfig(): Config {
@@ -69,6 +81,7 @@ ${commands(app)
   .map((command) => `  ${command}`)
   .join('\n')}
 `);
+  log.release();
 }
 
 function commands(app: App): string[] {
