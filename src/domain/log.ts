@@ -46,14 +46,35 @@ export interface LogAppender {
   append(message: LogMessage): Promise<void>;
 }
 
+/**
+ * The log moved under the reader (another assignment, expired records, a topic made anew): what
+ * was read of it no longer says where to read on. Mended by opening the partition again.
+ */
+export class PositionLost extends Error {
+  override readonly name = 'PositionLost';
+}
+
+/** The log can't be asked at the moment: wait, and ask again. */
+export class LogUnavailable extends Error {
+  override readonly name = 'LogUnavailable';
+}
+
 /** One assigned partition, read by one lane. */
 export interface PartitionReader {
   readonly partition: number;
   /** Aborted when the partition is taken away or the source closes. */
   readonly signal: AbortSignal;
-  /** The group's committed position: the next offset to read; null when there is none. */
+  /**
+   * The group's committed position: the next offset to read; null when there is none.
+   *
+   * @throws LogUnavailable
+   */
   committed(): Promise<number | null>;
-  /** `earliest`: first offset still in the log; `end`: the offset that the next record will get. */
+  /**
+   * `earliest`: first offset still in the log; `end`: the offset that the next record will get.
+   *
+   * @throws LogUnavailable
+   */
   range(): Promise<{ earliest: number; end: number }>;
   /** The newest known `end`, without I/O. Never behind a record already read. */
   end(): number;
@@ -62,11 +83,12 @@ export interface PartitionReader {
   /**
    * The next records in order, at least one, at most `maxRecords`; waits for one up to `waitMs`
    * and returns [] when none came or the signal aborted. A position that retention has passed
-   * reads on from the earliest record. One read at a time.
+   * reads on from the earliest record, or throws PositionLost. One read at a time.
    */
   read(maxRecords: number, waitMs: number): Promise<LogRecord[]>;
   /**
-   * Commits the group's position: `next` is the next offset to read. Never moves backwards.
+   * Commits the group's position: `next` is the next offset to read. Never moves backwards. May be
+   * written later, at the latest on close: a lost commit makes records be read again, no more.
    * Rejects once the source is closed or the partition is another's; reading again is harmless.
    */
   commit(next: number): Promise<void>;

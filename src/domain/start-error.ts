@@ -4,7 +4,9 @@ export type StartErrorCode =
   | 'DATA_DIR_UNUSABLE'
   | 'PORT_TAKEN'
   | 'POSTGRES_UNAVAILABLE'
-  | 'POSTGRES_FAILED';
+  | 'POSTGRES_FAILED'
+  | 'KAFKA_UNAVAILABLE'
+  | 'KAFKA_UNUSABLE';
 
 /**
  * Why the process can't start, in one line that says what was wrong, where, and what to do. The

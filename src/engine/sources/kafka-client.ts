@@ -1,0 +1,104 @@
+import './kafkajs-patch.ts';
+import { readFileSync } from 'node:fs';
+import { Kafka, type LogEntry, logLevel, type RetryOptions, type SASLOptions } from 'kafkajs';
+import type { Logger } from 'pino';
+import { StartError } from '../../domain/start-error.ts';
+
+export type SaslMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512';
+
+/** How the brokers are reached. */
+export interface KafkaSettings {
+  /** `host:port` of one broker or more. */
+  brokers: string[];
+  clientId?: string;
+  sasl?: { mechanism: SaslMechanism; username: string; password: string } | null;
+  /** Null: a plain connection. */
+  tls?: KafkaTls | null;
+}
+
+export interface KafkaTls {
+  /** PEM files: who signs the brokers' certificates (else the system's), and our own certificate. */
+  caFile?: string | null;
+  certFile?: string | null;
+  keyFile?: string | null;
+  /** False takes any certificate, and anybody's. */
+  verify: boolean;
+}
+
+/**
+ * For every client: about 10 s, in steps short enough that nobody waits long for a broker that is
+ * back. Whoever has to wait longer does so in a loop of its own.
+ */
+const RETRY: RetryOptions = {
+  initialRetryTime: 100,
+  maxRetryTime: 1_000,
+  retries: 12,
+  // Our own loop builds a new consumer: one way back in place of two.
+  restartOnFailure: async () => false,
+};
+/** A broker that says nothing for so long is taken for dead. */
+const REQUEST_TIMEOUT_MS = 15_000;
+const CONNECTION_TIMEOUT_MS = 3_000;
+/** kafkajs tells the same fault again at each attempt. */
+const SAME_LINE_MS = 30_000;
+
+/**
+ * @param options.retries where the default (some 10 s) is too many
+ * @throws StartError when a file of the TLS settings can't be read
+ */
+export function createKafkaClient(
+  settings: KafkaSettings,
+  logger: Logger,
+  options: { retries?: number } = {},
+): Kafka {
+  const { sasl } = settings;
+  return new Kafka({
+    clientId: settings.clientId ?? 'pulsegraph',
+    brokers: settings.brokers,
+    ...(settings.tls ? { ssl: tlsOptions(settings.tls) } : {}),
+    ...(sasl ? { sasl: { ...sasl } as SASLOptions } : {}),
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    authenticationTimeout: 10_000,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    retry: { ...RETRY, ...options },
+    logLevel: logLevel.WARN,
+    logCreator: () => logTo(logger.child({ part: 'kafkajs' })),
+  });
+}
+
+function tlsOptions(tls: KafkaTls) {
+  return {
+    rejectUnauthorized: tls.verify,
+    ...(tls.caFile ? { ca: readPem('KAFKA_TLS_CA', tls.caFile) } : {}),
+    ...(tls.certFile ? { cert: readPem('KAFKA_TLS_CERT', tls.certFile) } : {}),
+    ...(tls.keyFile ? { key: readPem('KAFKA_TLS_KEY', tls.keyFile) } : {}),
+  };
+}
+
+function readPem(setting: string, path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const why = (error as Error).message;
+    throw new StartError('KAFKA_UNUSABLE', `${setting}: ${path} can't be read (${why})`);
+  }
+  if (text.includes('-----BEGIN ')) return text;
+  throw new StartError('KAFKA_UNUSABLE', `${setting}: ${path} is no PEM file; convert it to PEM`);
+}
+
+/** kafkajs calls every passing trouble an error: what matters is said by us, when it lasts. */
+function logTo(logger: Logger): (entry: LogEntry) => void {
+  const saidAt = new Map<string, number>();
+  return ({ level, namespace, log }) => {
+    const { message, timestamp: _, logger: __, stack: ___, ...details } = log;
+    const text = `${namespace}: ${message}`;
+    const now = performance.now();
+    const last = saidAt.get(text);
+    if (last !== undefined && now - last < SAME_LINE_MS) return logger.debug(details, text);
+    if (saidAt.size > 100) saidAt.clear();
+    saidAt.set(text, now);
+    if (level === logLevel.ERROR) logger.warn(details, text);
+    else logger.info(details, text);
+  };
+}

@@ -1,0 +1,184 @@
+import type { Consumer, EachBatchPayload } from 'kafkajs';
+import type { Logger } from 'pino';
+import type { PartitionReader, Source } from '../../domain/log.ts';
+import { backoffMs, sleep, withDeadline } from '../retry.ts';
+import { createKafkaAdmin } from './kafka-admin.ts';
+import { createKafkaClient, type KafkaSettings } from './kafka-client.ts';
+import { createOffsetCommits } from './kafka-commits.ts';
+import { type BufferLimits, createKafkaReader, type KafkaReader } from './kafka-reader.ts';
+
+export interface KafkaSourceOptions {
+  settings: KafkaSettings;
+  /** The cluster id, as prepareKafka found it. */
+  logId: string;
+  topic: string;
+  groupId: string;
+  logger: Logger;
+  /** How soon added partitions are noticed. Default 30 s. */
+  metadataMaxAgeMs?: number;
+  /** Per partition. Default 4,000 records or 2 MiB. */
+  buffer?: BufferLimits;
+}
+
+const BUFFER: BufferLimits = { maxRecords: 4_000, maxBytes: 2 * 2 ** 20 };
+/** A replica that died, and the membership that a broker's crash left behind, go after this. */
+const SESSION_TIMEOUT_MS = 6_000;
+const HEARTBEAT_MS = 1_000;
+const REBALANCE_TIMEOUT_MS = 15_000;
+/** Also how long a partition that is read again may wait while all others are paused. */
+const FETCH_WAIT_MS = 50;
+/** Small: kafkajs decodes a whole answer at a stretch, and nothing else runs meanwhile. */
+const FETCH_BYTES = 2 ** 20;
+const FETCH_PARTITION_BYTES = 2 ** 18;
+const COMMIT_INTERVAL_MS = 100;
+const CLOSE_DEADLINE_MS = 5_000;
+/** A consumer that lived so long has proved that it can. */
+const STEADY_MS = 30_000;
+const REBUILD_MAX_MS = 1_000;
+
+/**
+ * A topic of Kafka or Redpanda, read by a consumer group. Its members' partitions change: one that
+ * goes has its reader's signal aborted, one that comes gets a new reader, and one that stays is
+ * taken up again by its lane (PositionLost), as others may have written to it in between. What a lane
+ * writes too late is refused by the fence in Postgres, so no rebalance waits for it.
+ *
+ * Whatever ends a consumer of kafkajs (some of its crashes are final), a new one is built.
+ */
+export function createKafkaSource(options: KafkaSourceOptions): Source {
+  const { logId, topic, groupId, logger } = options;
+  const kafka = createKafkaClient(options.settings, logger);
+  const admin = createKafkaAdmin(kafka, { topic, groupId });
+  const readers = new Map<number, KafkaReader>();
+  const closing = new AbortController();
+  let paused = false;
+  let consumer: Consumer | null = null;
+  let consuming: Promise<void> | null = null;
+  let assign: (reader: PartitionReader) => void = () => {};
+
+  const commits = createOffsetCommits({
+    intervalMs: COMMIT_INTERVAL_MS,
+    logger,
+    async send(offsets) {
+      if (consumer === null) throw new Error('no consumer at the moment');
+      await consumer.commitOffsets(
+        offsets.map(({ partition, offset }) => ({ topic, partition, offset: String(offset) })),
+      );
+    },
+  });
+  const fetch = {
+    seek: (partition: number, offset: number) =>
+      consumer?.seek({ topic, partition, offset: String(offset) }),
+    pause: (partition: number) => consumer?.pause([{ topic, partitions: [partition] }]),
+    resume: (partition: number) => consumer?.resume([{ topic, partitions: [partition] }]),
+  };
+
+  /** The consumer has joined its group: what was ours may be another's, and the reverse. */
+  function joined(joining: Consumer, partitions: readonly number[]): void {
+    consumer = joining;
+    // Nothing is fetched before a lane says from where.
+    if (partitions.length > 0) joining.pause([{ topic, partitions: [...partitions] }]);
+    const lost = [...readers.keys()].filter((partition) => !partitions.includes(partition));
+    for (const partition of lost) {
+      readers.get(partition)?.close('revoked');
+      readers.delete(partition);
+      commits.forget(partition);
+    }
+    for (const reader of readers.values()) reader.rejoined();
+    commits.resend();
+    const fresh = paused ? [] : partitions.filter((partition) => !readers.has(partition));
+    logger.info({ partitions, lost, fresh }, 'partitions assigned');
+    for (const partition of fresh) {
+      const reader = createKafkaReader(
+        { fetch, commits, committed: admin.committed, range: admin.range },
+        { partition, limits: options.buffer ?? BUFFER },
+      );
+      readers.set(partition, reader);
+      assign(reader);
+    }
+  }
+
+  /** Lives as long as the consumer does. @returns what ended it */
+  async function consume(onJoined: () => void): Promise<Error> {
+    const mine = kafka.consumer({
+      groupId,
+      allowAutoTopicCreation: false,
+      metadataMaxAge: options.metadataMaxAgeMs ?? 30_000,
+      sessionTimeout: SESSION_TIMEOUT_MS,
+      rebalanceTimeout: REBALANCE_TIMEOUT_MS,
+      heartbeatInterval: HEARTBEAT_MS,
+      maxWaitTimeInMs: FETCH_WAIT_MS,
+      maxBytes: FETCH_BYTES,
+      maxBytesPerPartition: FETCH_PARTITION_BYTES,
+      retry: { retries: 5 },
+    });
+    const { CRASH, GROUP_JOIN, REBALANCING, END_BATCH_PROCESS } = mine.events;
+    const crashed = Promise.withResolvers<Error>();
+    mine.on(CRASH, ({ payload }) => crashed.resolve(payload.error));
+    mine.on(GROUP_JOIN, ({ payload }) => {
+      if (closing.signal.aborted) return;
+      joined(mine, payload.memberAssignment[topic] ?? []);
+      onJoined();
+    });
+    // On its way before the request to join again, so whoever gets a partition reads little twice.
+    mine.on(REBALANCING, () => void commits.flush());
+    mine.on(END_BATCH_PROCESS, ({ payload }) => {
+      if (payload.batchSize > 0) return;
+      readers.get(payload.partition)?.skipTo(Number(payload.lastOffset) + 1);
+    });
+    const eachBatch = async ({ batch, isStale }: EachBatchPayload) => {
+      if (!isStale()) readers.get(batch.partition)?.push(batch);
+    };
+    try {
+      await mine.connect();
+      await mine.subscribe({ topic, fromBeginning: true });
+      await mine.run({ autoCommit: false, eachBatch });
+      const stopped = Promise.withResolvers<Error>();
+      const stop = () => stopped.resolve(new Error('closing'));
+      if (closing.signal.aborted) stop();
+      closing.signal.addEventListener('abort', stop, { once: true });
+      return await Promise.race([crashed.promise, stopped.promise]);
+    } catch (error) {
+      return error as Error;
+    } finally {
+      if (consumer === mine) consumer = null;
+      // Leaves the group; an unreachable broker must not hold up the next consumer.
+      await withDeadline(mine.disconnect(), CLOSE_DEADLINE_MS, 'leaving the group').catch(() => {});
+    }
+  }
+
+  async function keepConsuming(onJoined: () => void): Promise<void> {
+    for (let attempt = 0; !closing.signal.aborted; attempt++) {
+      const startedMs = performance.now();
+      const error = await consume(onJoined);
+      if (closing.signal.aborted) return;
+      if (performance.now() - startedMs > STEADY_MS) attempt = 0;
+      logger.warn({ err: error, attempt }, 'Kafka: the consumer ended, another one is built');
+      await sleep(Math.min(REBUILD_MAX_MS, backoffMs(attempt)), closing.signal);
+    }
+  }
+
+  return {
+    logId,
+    topic,
+    async start(onAssigned) {
+      if (consuming !== null) throw new Error('the source was already started');
+      assign = onAssigned;
+      await new Promise<void>((resolve) => {
+        consuming = keepConsuming(resolve).finally(resolve);
+      });
+    },
+    async pause() {
+      paused = true;
+      for (const reader of readers.values()) reader.close('paused');
+    },
+    async close() {
+      paused = true;
+      for (const reader of readers.values()) reader.close('revoked');
+      commits.stop();
+      await withDeadline(commits.flush(), CLOSE_DEADLINE_MS, 'committing').catch(() => {});
+      closing.abort();
+      await consuming;
+      await admin.close();
+    },
+  };
+}

@@ -1,0 +1,42 @@
+/**
+ * What kafkajs needs before its first client: the codecs that it leaves to others, and an end to a
+ * timer that each connection of it re-arms every millisecond for ever (with a negative delay, hence
+ * Bun's TimeoutNegativeWarning) though nothing waits to be sent.
+ */
+
+import { promisify } from 'node:util';
+import { zstdCompress, zstdDecompress } from 'node:zlib';
+import { CompressionCodecs, CompressionTypes } from 'kafkajs';
+// @ts-expect-error: not in its types
+import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
+// @ts-expect-error: has no types
+import SnappyCodec from 'kafkajs-snappy';
+// @ts-expect-error: has no types
+import lz4 from 'lz4js';
+
+interface RequestQueueState {
+  pending: unknown[];
+  /** Epoch ms until which the broker has asked us to hold back. */
+  throttledUntil: number;
+}
+
+// Our partitions are computed before kafkajs sees a message.
+process.env.KAFKAJS_NO_PARTITIONER_WARNING ??= '1';
+
+const compressZstd = promisify(zstdCompress);
+const decompressZstd = promisify(zstdDecompress);
+
+CompressionCodecs[CompressionTypes.Snappy] = SnappyCodec;
+CompressionCodecs[CompressionTypes.LZ4] = () => ({
+  compress: async (encoder: { buffer: Buffer }) => Buffer.from(lz4.compress(encoder.buffer)),
+  decompress: async (buffer: Buffer) => Buffer.from(lz4.decompress(buffer)),
+});
+CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+  compress: (encoder: { buffer: Buffer }) => compressZstd(encoder.buffer),
+  decompress: (buffer: Buffer) => decompressZstd(buffer),
+});
+
+const schedule = RequestQueue.prototype.scheduleCheckPendingRequests as () => void;
+RequestQueue.prototype.scheduleCheckPendingRequests = function (this: RequestQueueState) {
+  if (this.pending.length > 0 || this.throttledUntil > Date.now()) schedule.call(this);
+};

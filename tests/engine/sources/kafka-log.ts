@@ -1,0 +1,74 @@
+import { type CompressionTypes, Partitioners, type Producer } from 'kafkajs';
+import pino from 'pino';
+import type { LogMessage, Source } from '../../../src/domain/log.ts';
+import { createKafkaClient, type KafkaSettings } from '../../../src/engine/sources/kafka-client.ts';
+import { createKafkaSource } from '../../../src/engine/sources/kafka-source.ts';
+import { type TestKafka, testKafka } from '../../support/kafka.ts';
+
+/** A topic of its own for one test, a group over it, and a producer that knows nothing of ours. */
+export interface KafkaLog {
+  kafka: TestKafka;
+  settings: KafkaSettings;
+  clusterId: string;
+  topic: string;
+  groupId: string;
+  producer: Producer;
+  /** Another source of the group; closed by `close`. */
+  source(options?: { metadataMaxAgeMs?: number }): Source;
+  append(messages: LogMessage[], compression?: CompressionTypes): Promise<void>;
+  close(): Promise<void>;
+}
+
+export const logger = pino({ level: process.env.TEST_LOG ?? 'silent' });
+
+export async function kafkaLog(options: { partitions: number }): Promise<KafkaLog> {
+  const kafka = await testKafka();
+  const settings: KafkaSettings = { brokers: kafka.brokers };
+  const topic = await kafka.topic(options.partitions, {
+    'message.timestamp.type': 'LogAppendTime',
+  });
+  const groupId = `group-${topic}`;
+  const { clusterId } = await kafka.admin.describeCluster();
+  const producer = createKafkaClient(settings, logger).producer({
+    createPartitioner: Partitioners.DefaultPartitioner,
+    metadataMaxAge: 1_000,
+  });
+  await producer.connect();
+  const sources: Source[] = [];
+  return {
+    kafka,
+    settings,
+    clusterId,
+    topic,
+    groupId,
+    producer,
+    source(more = {}) {
+      const source = createKafkaSource({
+        settings,
+        logId: clusterId,
+        topic,
+        groupId,
+        logger,
+        ...more,
+      });
+      sources.push(source);
+      return source;
+    },
+    async append(messages, compression) {
+      await producer.send({
+        topic,
+        acks: -1,
+        ...(compression === undefined ? {} : { compression }),
+        messages: messages.map(({ key, value, topic: mqttTopic }) => ({
+          key,
+          value: Buffer.from(value),
+          headers: { topic: mqttTopic },
+        })),
+      });
+    },
+    async close() {
+      await Promise.all(sources.map((source) => source.close()));
+      await producer.disconnect();
+    },
+  };
+}
