@@ -1,6 +1,7 @@
 import postgres from 'postgres';
 import { parseJson } from '../domain/json.ts';
 import { formatMicros, type Micros, parseRfc3339 } from '../domain/time.ts';
+import { socketFactory, type TlsMode } from './database-socket.ts';
 
 interface ExtraTypes extends Record<string, unknown> {
   date: Micros;
@@ -23,7 +24,11 @@ export interface ConnectOptions {
  * keeps its numbers to the digit. Works behind a transaction pooler: nothing is prepared by name.
  */
 export function connect(url: string, options: ConnectOptions = {}): Sql {
-  return postgres(url, {
+  // Our sockets do TLS themselves, as the URL says; this pool is never used and opens nothing.
+  const mode = postgres(url).options.ssl as TlsMode;
+  const sql = postgres(url, {
+    ssl: false,
+    ...({ socket: socketFactory(mode) } as object),
     max: options.max ?? 10,
     prepare: false,
     fetch_types: false,
@@ -54,6 +59,33 @@ export function connect(url: string, options: ConnectOptions = {}): Sql {
       },
     },
   }) as unknown as Sql;
+  return oneAtATime(sql);
+}
+
+/**
+ * Keeps the client from sending a statement behind another on the same connection, as it does with
+ * those that have no parameters. PgBouncer gives the server connection away at the answer to the
+ * first while the second is on its way, and that one then waits for ever. Statements of a
+ * transaction keep their server connection, and are not touched.
+ */
+function oneAtATime(sql: Sql): Sql {
+  const alone = <T>(query: T): T => {
+    const { execute, options } = query as { execute?: unknown; options?: QueryOptions };
+    // Called when it was sent: false says that the connection can take no more.
+    if (typeof execute === 'function' && options) options.onexecute ??= () => false;
+    return query;
+  };
+  return new Proxy(sql, {
+    apply: (target, self, args) => alone(Reflect.apply(target, self, args)),
+    get: (target, name) =>
+      name === 'unsafe'
+        ? (...args: Parameters<Sql['unsafe']>) => alone(target.unsafe(...args))
+        : Reflect.get(target, name),
+  });
+}
+
+interface QueryOptions {
+  onexecute?: () => boolean;
 }
 
 /** Postgres writes `2014-01-07 02:55:00.5+00`; the hour-only zone is not RFC 3339 yet. */

@@ -1,0 +1,173 @@
+import { EventEmitter } from 'node:events';
+import net from 'node:net';
+import tls from 'node:tls';
+
+/** What `sslmode` of a URL became in the client: false, a mode, or options for TLS. */
+export type TlsMode = false | true | string | tls.ConnectionOptions;
+
+interface Target {
+  host: string[];
+  port: number[];
+  /** Of a Unix socket; else false. */
+  path: string | false;
+  sslnegotiation?: string | null;
+}
+
+/** How long a connection that broke in use still answers the statements of its transaction. */
+const LINGER_MS = 250;
+
+/**
+ * The client's connection to a server, with a clear end, which the client itself lacks: it sends
+ * the ROLLBACK of a transaction whose connection has closed into nothing, a TypeError that ends the
+ * process; a write that was waiting then blocks all later ones, and a server that accepts and hangs
+ * up is called again without pause. So here a connection that breaks while it is used first fails,
+ * answers each further statement with an error for a while, and closes only then.
+ *
+ * opening -> open -> broken -> closed; from opening to broken, and from open to closed when idle.
+ */
+class DatabaseSocket extends EventEmitter {
+  #wire: net.Socket | null = null;
+  /** Written before the wire was open. */
+  #waiting: { data: Buffer; written?: (error?: Error) => void }[] = [];
+  #state: 'opening' | 'open' | 'broken' | 'closed' = 'opening';
+  /** The server has answered all, and no transaction is open. */
+  #idle = false;
+  readonly #at: string;
+  #raw: net.Socket;
+
+  constructor(target: Target, index: number, mode: TlsMode) {
+    super();
+    const host = target.host[index] ?? 'localhost';
+    const port = target.port[index] ?? 5432;
+    this.#at = target.path || `${host}:${port}`;
+    this.#raw = target.path ? net.connect(target.path) : net.connect(port, host);
+    this.#watch(this.#raw);
+    this.#raw.once('connect', () => {
+      if (mode === false || target.path) this.#opened(this.#raw);
+      else if (target.sslnegotiation === 'direct') this.#secure(host, mode, ['postgresql']);
+      else this.#askForTls(host, mode);
+    });
+  }
+
+  get readyState(): string {
+    return this.#state === 'closed' ? 'closed' : 'open';
+  }
+
+  write(data: Buffer, written?: (error?: Error) => void): boolean {
+    this.#idle = false;
+    if (this.#state === 'broken' || this.#state === 'closed') {
+      const error = this.#error();
+      setImmediate(() => {
+        written?.(error);
+        this.#fail(error);
+      });
+      return true;
+    }
+    if (this.#wire === null) {
+      this.#waiting.push({ data, written });
+      return true;
+    }
+    return this.#wire.write(data, written as () => void);
+  }
+
+  end(data: Buffer): void {
+    if (this.#wire === null) this.destroy();
+    else this.#wire.end(data);
+  }
+
+  destroy(): void {
+    (this.#wire ?? this.#raw).destroy();
+  }
+
+  pause(): void {
+    this.#wire?.pause();
+  }
+
+  resume(): void {
+    this.#wire?.resume();
+  }
+
+  setKeepAlive(on: boolean, delayMs: number): void {
+    this.#raw.setKeepAlive(on, delayMs);
+  }
+
+  #askForTls(host: string, mode: TlsMode): void {
+    this.#raw.once('data', (answer) => {
+      if (answer[0] === 0x53) this.#secure(host, mode);
+      else if (mode === 'prefer') this.#opened(this.#raw);
+      else
+        this.#raw.destroy(new Error(`${this.#at} has no TLS: set sslmode=disable, or enable it`));
+    });
+    const SSL_REQUEST = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+    this.#raw.write(Buffer.from(SSL_REQUEST));
+  }
+
+  #secure(host: string, mode: TlsMode, protocols?: string[]): void {
+    const unverified = mode === 'require' || mode === 'allow' || mode === 'prefer';
+    const secured = tls.connect({
+      socket: this.#raw,
+      servername: net.isIP(host) ? undefined : host,
+      ...(protocols ? { ALPNProtocols: protocols } : {}),
+      ...(unverified ? { rejectUnauthorized: false } : {}),
+      ...(typeof mode === 'object' ? mode : {}),
+    });
+    this.#raw.removeAllListeners('close');
+    this.#watch(secured);
+    secured.once('secureConnect', () => this.#opened(secured));
+  }
+
+  #watch(wire: net.Socket): void {
+    wire.on('error', (error) => this.#broke(error));
+    wire.on('close', () => this.#broke(this.#error()));
+  }
+
+  #opened(wire: net.Socket): void {
+    this.#wire = wire;
+    this.#state = 'open';
+    wire.on('data', (data: Buffer) => {
+      this.#idle = endsIdle(data);
+      this.emit('data', data);
+    });
+    wire.on('drain', () => this.emit('drain'));
+    for (const { data, written } of this.#waiting.splice(0)) this.write(data, written);
+  }
+
+  #broke(error: Error): void {
+    if (this.#state === 'broken' || this.#state === 'closed') return;
+    this.#state = 'broken';
+    if (this.#idle) {
+      this.#close();
+    } else {
+      this.#fail(error);
+      setTimeout(() => this.#close(), LINGER_MS);
+    }
+  }
+
+  #fail(error: Error): void {
+    if (this.listenerCount('error') > 0) this.emit('error', error);
+  }
+
+  #close(): void {
+    this.#state = 'closed';
+    this.#raw.destroy();
+    this.emit('close', false);
+  }
+
+  #error(): Error {
+    const error = new Error(`the connection to the database at ${this.#at} has closed`);
+    return Object.assign(error, { code: 'CONNECTION_CLOSED' });
+  }
+}
+
+/** ReadyForQuery, outside of a transaction. */
+const IDLE = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
+
+function endsIdle(data: Buffer): boolean {
+  return data.length >= IDLE.length && IDLE.equals(data.subarray(data.length - IDLE.length));
+}
+
+/** Makes the client's connections, to each host of the URL in turn; for its option `socket`. */
+export function socketFactory(mode: TlsMode): (target: Target) => DatabaseSocket {
+  let opened = 0;
+  return (target) => new DatabaseSocket(target, opened++ % target.host.length, mode);
+}
