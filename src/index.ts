@@ -66,30 +66,38 @@ function readConfig(): Config {
 }
 
 function announce(app: App): void {
+  const isEmbedded = config.databaseUrl === null;
+  const database =
+    redactUrl(app.databaseUrl) + (isEmbedded ? '  (password: Data/postgres-password)' : '');
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   console.log(`
 Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.
 
   GraphiQL   ${app.graphqlUrl}
   MQTT       ${app.mqttUrl}  (3.1.1; publish to users/{user}/devices/{device}/telemetry)
-  Database   ${redactUrl(app.databaseUrl)}${app.dataDir === null ? '' : `\n  Data       ${app.dataDir}`}
+  Database   ${database}${app.dataDir === null ? '' : `\n  Data       ${app.dataDir}`}
 
 No authentication is set up: only this machine can reach it, and whoever does is the operator.
 
-Try in a second shell:
-${commands(app)
+Try it in this folder. An alert: listen in a second shell, send the others from a third.
+${tryAlerts(app)
   .map((command) => `  ${command}`)
   .join('\n')}
+
+A fleet of thirty users, and a verdict: nothing lost, nothing twice.
+  npx bun src/loadtest --rate 200 --duration 30 --url ${app.graphqlUrl} --mqtt-url ${app.mqttUrl}
 `);
   log.release();
 }
 
-function commands(app: App): string[] {
-  const mqtt = new URL(app.mqttUrl);
+function tryAlerts(app: App): string[] {
+  const { hostname, port } = new URL(app.mqttUrl);
+  const broker = `-h ${hostname} -p ${port} -q 1`;
+  const time = Math.round(Date.now() / 1000);
   return [
-    `npx bun src/loadtest --rate 200 --duration 30 --url ${app.graphqlUrl} --mqtt-url ${app.mqttUrl}`,
-    `npx mqtt pub -h ${mqtt.hostname} -p ${mqtt.port} -q 1 -t users/user_123/devices/pump_1/telemetry ` +
-      `-m '{"time": ${Math.round(Date.now() / 1000)}, "sequence_id": 1, "temperature": 85.5, "battery": 15}'`,
-    `npx mqtt sub -h ${mqtt.hostname} -p ${mqtt.port} -q 1 -t 'users/+/alerts'`,
+    `npx mqtt sub ${broker} -t 'users/+/alerts'`,
+    `npx mqtt pub ${broker} -t users/user_123/config -m '{"temperature_max": 80}'`,
+    `npx mqtt pub ${broker} -t users/user_123/devices/pump_1/telemetry ` +
+      `-m '{"time": ${time}, "sequence_id": 1, "temperature": 85.5, "battery": 15}'`,
   ];
 }

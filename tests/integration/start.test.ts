@@ -1,0 +1,134 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runApp, startTestApp, type TestApp } from '../support/app.ts';
+import { query } from '../support/app-clients.ts';
+import { eventually } from '../support/process.ts';
+
+const ROOT = join(import.meta.dir, '..', '..');
+let app: TestApp;
+beforeAll(async () => {
+  app = await startTestApp();
+}, 60_000);
+afterAll(() => app.remove(), 30_000);
+
+test('the banner says where everything is, and each place is there', async () => {
+  const banner = app.stdout();
+  expect(banner).toContain('Pulsegraph is ready');
+  expect(banner).toContain(app.dataDir);
+  expect(banner).toContain('postgres-password');
+  expect(banner).not.toContain(readFileSync(join(app.dataDir, 'postgres-password'), 'utf8').trim());
+  const page = await fetch(app.graphqlUrl, { headers: { accept: 'text/html' } });
+  expect(await page.text()).toContain('<title>');
+  expect(await query(app.graphqlUrl, '{ ingest { lag } }')).toEqual({ ingest: { lag: 0 } });
+});
+
+test.skipIf(!Bun.which('npx'))(
+  'the printed commands work as printed: an alert is heard, the load test is content',
+  async () => {
+    const commands = [...app.stdout().matchAll(/^ {2}(npx .+)$/gm)].map(([, line]) => line ?? '');
+    const [listening, config, reading, loadTest] = commands;
+    expect(commands).toHaveLength(4);
+    const before = connectionsTo(app.mqttUrl);
+    const listener = shell(`exec ${listening}`);
+    try {
+      await eventually('the listener connects', () => connectionsTo(app.mqttUrl) > before);
+      expect(await shell(`${config}`).exited).toBe(0);
+      expect(await shell(`${reading}`).exited).toBe(0);
+      const { value } = await listener.stdout.getReader().read();
+      expect(JSON.parse(new TextDecoder().decode(value))).toMatchObject({
+        type: 'FIRED',
+        device_id: 'pump_1',
+        rule_id: 'temperature-max',
+        value: 85.5,
+      });
+    } finally {
+      // The whole group: npx passes no signal on.
+      process.kill(-listener.pid, 'SIGKILL');
+      await listener.exited;
+    }
+    const run = shell(`${loadTest?.replace('--duration 30', '--duration 2')}`);
+    const [report, code] = await Promise.all([new Response(run.stdout).text(), run.exited]);
+    expect(report).toContain('lost');
+    expect(code).toBe(0);
+  },
+  60_000,
+);
+
+describe('what can not start gets one line each on stderr, exit code 1, and leaves nothing', () => {
+  let parent: string;
+  let dataDir: string;
+  beforeAll(() => {
+    parent = mkdtempSync(join(tmpdir(), 'pulsegraph-refused-'));
+    dataDir = join(parent, 'data');
+  });
+  afterAll(() => rmSync(parent, { recursive: true, force: true }));
+  const holders: { stop(force: boolean): void }[] = [];
+  afterEach(() => {
+    for (const holder of holders.splice(0)) holder.stop(true);
+  });
+
+  // The first of them makes the database: later parts fail with everything before them running.
+  test.each([
+    ['POSTGRES_PORT', 'set POSTGRES_PORT to a free port'],
+    ['MQTT_PORT', 'set MQTT_PORT to another port'],
+    ['PORT', 'set PORT to another one'],
+  ])(
+    'a taken %s',
+    async (name, remedy) => {
+      const holder = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
+      holders.push(holder);
+      const ended = await runApp(dataDir, { [name]: String(holder.port) });
+      expect(ended).toEqual({ code: 1, stdout: '', stderr: [expect.any(String)], processes: [] });
+      expect(ended.stderr[0]).toStartWith(`${name} ${holder.port} is taken: `);
+      expect(ended.stderr[0]).toContain(remedy);
+    },
+    30_000,
+  );
+
+  test('a data folder in use', async () => {
+    const before = app.postgresPid();
+    const { code, stdout, stderr } = await runApp(app.dataDir);
+    expect({ code, stdout, stderr }).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: [
+        `DATA_DIR ${app.dataDir} is in use by another Pulsegraph process (pid ${app.pid}): ` +
+          'stop it, or set DATA_DIR to another folder',
+      ],
+    });
+    expect(app.postgresPid()).toBe(before);
+  }, 30_000);
+
+  test('settings that are unknown or malformed, all together', async () => {
+    const settings = {
+      MQTT_PROT: '1883',
+      PORT: '99999',
+      MAX_PAYLOAD_BYTES: 'huge',
+      HOST: '0.0.0.0',
+    };
+    const ended = await runApp(join(parent, 'untouched'), settings);
+    expect(ended).toMatchObject({ code: 1, stdout: '', processes: [] });
+    expect(ended.stderr.map((line) => line.split(/:| is not /)[0]).sort()).toEqual(
+      Object.keys(settings).sort(),
+    );
+    for (const line of ended.stderr) expect(line).not.toMatch(/^\s+at |^\{/);
+  }, 30_000);
+});
+
+function shell(command: string) {
+  return Bun.spawn(['sh', '-c', command], {
+    cwd: ROOT,
+    stdout: 'pipe',
+    stderr: 'ignore',
+    detached: true,
+  });
+}
+
+/** Established ones, from either side. Linux only. */
+function connectionsTo(url: string): number {
+  const port = Number(new URL(url).port).toString(16).toUpperCase().padStart(4, '0');
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n');
+  return lines.filter((line) => line.includes(`:${port} `) && / 01 /.test(line)).length;
+}
