@@ -28,7 +28,10 @@ const decompressZstd = promisify(zstdDecompress);
 
 CompressionCodecs[CompressionTypes.Snappy] = SnappyCodec;
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async (encoder: { buffer: Buffer }) => Buffer.from(lz4.compress(encoder.buffer)),
+  // Kafka refuses the frames that lz4js makes; reads of Kafka's own frames are right.
+  compress: async () => {
+    throw new Error('LZ4 is read, not written: choose another codec');
+  },
   decompress: async (buffer: Buffer) => Buffer.from(lz4.decompress(buffer)),
 });
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({

@@ -1,4 +1,4 @@
-import { type CompressionTypes, Partitioners, type Producer } from 'kafkajs';
+import { ConfigResourceTypes, Partitioners, type Producer } from 'kafkajs';
 import pino from 'pino';
 import type { LogMessage, Source } from '../../../src/domain/log.ts';
 import { createKafkaClient, type KafkaSettings } from '../../../src/engine/sources/kafka-client.ts';
@@ -15,7 +15,9 @@ export interface KafkaLog {
   producer: Producer;
   /** Another source of the group; closed by `close`. */
   source(options?: { metadataMaxAgeMs?: number }): Source;
-  append(messages: LogMessage[], compression?: CompressionTypes): Promise<void>;
+  append(messages: LogMessage[]): Promise<void>;
+  /** Changes settings of the topic. */
+  configure(settings: Record<string, string>): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -54,16 +56,22 @@ export async function kafkaLog(options: { partitions: number }): Promise<KafkaLo
       sources.push(source);
       return source;
     },
-    async append(messages, compression) {
+    async append(messages) {
       await producer.send({
         topic,
         acks: -1,
-        ...(compression === undefined ? {} : { compression }),
         messages: messages.map(({ key, value, topic: mqttTopic }) => ({
           key,
           value: Buffer.from(value),
           headers: { topic: mqttTopic },
         })),
+      });
+    },
+    async configure(changes) {
+      const configEntries = Object.entries(changes).map(([name, value]) => ({ name, value }));
+      await kafka.admin.alterConfigs({
+        validateOnly: false,
+        resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries }],
       });
     },
     async close() {
