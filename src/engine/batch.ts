@@ -13,6 +13,8 @@ export interface BatchedReading extends StoredReading {
 export interface Batch {
   /** Records covered, whatever became of them. */
   records: number;
+  /** Of their values. */
+  bytes: number;
   /** The last offset covered, -1 while the batch covers none (a change of the rules). */
   lastOffset: number;
   coveredAt: Micros;
@@ -35,6 +37,7 @@ export interface Batch {
 export function createBatch(): Batch {
   return {
     records: 0,
+    bytes: 0,
     lastOffset: -1,
     coveredAt: 0,
     openedAtMs: 0,
@@ -63,9 +66,21 @@ export function addReading(batch: Batch, row: BatchedReading): void {
   batch.readings.push(row);
 }
 
+/** A thousand payloads of the largest size would be more than one statement should carry. */
+const MAX_BATCH_BYTES = 8 * 2 ** 20;
+
 export interface BatchPolicy {
   maxRows: number;
   maxWaitMs: number;
+}
+
+/** While there is a backlog nobody waits for the next reading, so throughput comes first. */
+const BACKLOG_FACTOR = 5;
+
+/** How many records a batch takes: more than `maxRows` while the lane is far behind the log. */
+export function targetRows(policy: BatchPolicy, recordsBehind: number): number {
+  const backlogRows = BACKLOG_FACTOR * policy.maxRows;
+  return recordsBehind > backlogRows ? backlogRows : policy.maxRows;
 }
 
 /**
@@ -78,7 +93,7 @@ export function shouldFlush(
   now: { ms: number; recordsBehind: number },
 ): boolean {
   if (batch.records === 0) return batch.transitions.length > 0;
-  if (batch.records >= policy.maxRows) return true;
+  if (batch.records >= policy.maxRows || batch.bytes >= MAX_BATCH_BYTES) return true;
   if (batch.transitions.length > 0 && now.recordsBehind <= policy.maxRows) return true;
   return now.ms - batch.openedAtMs >= policy.maxWaitMs;
 }

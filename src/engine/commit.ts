@@ -39,9 +39,18 @@ export async function commitBatch(
     tail: Pick<AlertEventTail, 'poke'>;
   },
   batch: Batch,
+  /** Before the batch: what is at or below it was heard of long ago. */
+  watermark: number,
 ): Promise<void> {
   for (const [key, state] of batch.devices) deps.states.set(key, state);
   if (batch.transitions.length > 0) deps.tail.poke();
-  if (!batch.replay) deps.feed.publish(batch.readings.map((row) => row.reading));
-  if (batch.lastOffset >= 0) await deps.reader.commit(batch.lastOffset + 1);
+  const live = batch.replay
+    ? batch.readings.filter((row) => row.offset > watermark)
+    : batch.readings;
+  deps.feed.publish(live.map((row) => row.reading));
+  if (batch.lastOffset < 0) return;
+  await deps.reader.commit(batch.lastOffset + 1).catch((error) => {
+    // The last batch of a partition that is another's by now: the watermark tells them of it.
+    if (!deps.reader.signal.aborted) throw error;
+  });
 }

@@ -33,6 +33,7 @@ export function addRecord(
   const arrival = record.arrivalMs * MICROS_PER_MS;
   const replay = record.offset <= context.watermark;
   batch.records++;
+  batch.bytes += record.value.byteLength;
   batch.lastOffset = record.offset;
   batch.coveredAt = Math.max(batch.coveredAt, arrival);
   batch.replay ||= replay;

@@ -9,6 +9,7 @@ import type { BatchPolicy } from './batch.ts';
 import { createDecoder } from './decode.ts';
 import { createLane, type Lane, type LaneDeps } from './lane.ts';
 import { createReadingFeed, type ReadingFeed } from './reading-feed.ts';
+import { sleep } from './retry.ts';
 import type { RuleBook } from './rule-book.ts';
 import type { EngineStatus, IngestCounters } from './status.ts';
 
@@ -51,6 +52,9 @@ export interface EngineOptions {
   feedCapacity: number;
 }
 
+/** What a lane may take to give up what it waits for. */
+const GIVE_UP_MS = 500;
+
 export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
   const { source, rules, tail, model, logger } = deps;
   const feed = createReadingFeed({ capacity: options.feedCapacity });
@@ -84,7 +88,19 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
       maxCachedDevices: options.maxCachedDevices,
       abandon: abandon.signal,
     });
-    lanes.set(reader.partition, { lane, ended: lane.run() });
+    const before = lanes.get(reader.partition);
+    const entry = { lane, ended: runAfter(before?.ended, lane) };
+    lanes.set(reader.partition, entry);
+    void entry.ended.then(() => {
+      const isCurrent = lanes.get(reader.partition) === entry;
+      if (isCurrent && lane.status().state === 'STOPPED') lanes.delete(reader.partition);
+    });
+  }
+
+  /** A partition that comes back is taken up when its earlier lane has written its last batch. */
+  async function runAfter(before: Promise<void> | undefined, lane: Lane): Promise<void> {
+    await before;
+    await lane.run();
   }
 
   async function stop(deadlineMs: number): Promise<void> {
@@ -95,7 +111,10 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
       logger.warn({ lag }, 'the deadline to drain has passed: what is left stays in the log');
       abandon.abort();
     }, deadlineMs);
-    await Promise.all([...lanes.values()].map(({ ended }) => ended));
+    const done = new AbortController();
+    const ended = Promise.all([...lanes.values()].map((lane) => lane.ended));
+    await Promise.race([ended, sleep(deadlineMs + GIVE_UP_MS, done.signal)]);
+    done.abort();
     clearTimeout(timer);
     feed.close();
     await source.close();

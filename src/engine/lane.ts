@@ -1,6 +1,11 @@
 import type { Logger } from 'pino';
 import { reconcile } from '../domain/alert.ts';
-import type { LogRecord, PartitionReader } from '../domain/log.ts';
+import {
+  type LogRecord,
+  LogUnavailable,
+  type PartitionReader,
+  PositionLost,
+} from '../domain/log.ts';
 import type { Model } from '../domain/model.ts';
 import type { RuleSet } from '../domain/rule.ts';
 import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
@@ -15,13 +20,20 @@ import {
   moveWatermark,
   type Watermark,
 } from '../store/watermark.ts';
-import { type Batch, type BatchPolicy, createBatch, shouldFlush, waitMs } from './batch.ts';
+import {
+  type Batch,
+  type BatchPolicy,
+  createBatch,
+  shouldFlush,
+  targetRows,
+  waitMs,
+} from './batch.ts';
 import { commitBatch, createStateCache } from './commit.ts';
 import type { Decode, Decoded } from './decode.ts';
 import { addRecord, deviceKey } from './evaluate.ts';
 import { createPersistentWriter, type Rewind } from './persist.ts';
 import type { ReadingFeed } from './reading-feed.ts';
-import { backoffMs, sleep } from './retry.ts';
+import { backoffMs, sleep, withDeadline } from './retry.ts';
 import { startOffset } from './start-offset.ts';
 import type { IngestCounters, LaneState, LaneStatus } from './status.ts';
 
@@ -64,6 +76,8 @@ export interface Lane {
 
 const IDLE_WAIT_MS = 250;
 const SWEEP_PAGE = 500;
+const RULES_DEADLINE_MS = 30_000;
+const PROBE_WAIT_MS = 1_000;
 
 /** Reading has to start again from the watermark: nothing of what is in memory will be written. */
 class RewindError extends Error {
@@ -96,8 +110,12 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
   let state: LaneState = 'STARTING';
   let problem: string | null = null;
   let watermark: Watermark = { offset: -1, coveredAt: 0 };
+  /** Every record up to it was written by this lane, or before it began: below the watermark during a replay. */
+  let handled = -1;
+  /** Rewinds since the watermark last moved. */
+  let rewinds = 0;
   let batch = createBatch();
-  let inFlight: { batch: Batch; done: Promise<Rewind | null> } | null = null;
+  let inFlight: { batch: Batch; done: Promise<Rewind | null>; over: boolean } | null = null;
 
   function setState(next: LaneState, why: string | null = null): void {
     state = next;
@@ -116,11 +134,18 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
         await inFlight?.done.catch(() => {});
         inFlight = null;
         batch = createBatch();
+        // A sweep may have been cut short, or dropped with its batch.
+        sweepAll = true;
         if (error instanceof RewindError) {
           await rewind(error.rewind);
-        } else if (failureKind(error) === 'outage') {
+        } else if (error instanceof PositionLost) {
+          logger.info({ detail: error.message }, 'taking the partition up again');
+          // As at the first time: it may be another log by now.
+          opened = false;
+        } else if (error instanceof LogUnavailable || failureKind(error) === 'outage') {
+          const what = error instanceof LogUnavailable ? 'log' : 'database';
           setState('WAITING', (error as Error).message);
-          logger.warn({ err: error }, 'waiting for the database');
+          logger.warn({ err: error }, `waiting for the ${what}`);
           await sleep(backoffMs(attempt), reader.signal);
         } else {
           setState('FAILED', (error as Error).message);
@@ -136,45 +161,85 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
   async function rewind({ kind, detail }: Rewind): Promise<void> {
     counters.rewinds++;
     logger.info({ kind, detail }, 'reading again from the watermark');
-    sweepAll = true;
     if (kind === 'fence') states.clear();
-    if (kind === 'rules') await rules.refresh();
+    if (kind === 'rules') await inTime('reading the rules', rules.refresh());
+    // The first is no surprise; more of them in one place must not spin.
+    if (rewinds++ > 0) await sleep(backoffMs(rewinds - 2), reader.signal);
+  }
+
+  function inTime<T>(what: string, work: Promise<T>): Promise<T> {
+    return withDeadline(work, RULES_DEADLINE_MS, what, options.abandon);
   }
 
   /** Takes up the partition where the watermark stands. */
   async function open(): Promise<void> {
-    watermark = await writer.sql().begin((tx) => lockWatermark(tx as never, log));
+    const replaying = handled < watermark.offset;
+    watermark = await writer.query('reading the watermark', (sql) =>
+      sql.begin((tx) => lockWatermark(tx as never, log)),
+    );
     const range = await reader.range();
-    const committed = opened ? null : await reader.committed();
-    const { start, gap, newLog } = startOffset(watermark, committed, range);
-    if (newLog) await resetWatermark(range.earliest - 1, `the log ends at ${range.end}`);
+    // Afterwards a replay goes on where it was, and all else at the watermark.
+    const resumed = replaying ? handled + 1 : null;
+    const wanted = opened ? resumed : await reader.committed();
+    let { start, gap, newLog } = startOffset(watermark, wanted, range);
+    if (newLog || (!opened && (await isNewerAtWatermark(range)))) {
+      await resetWatermark(range.earliest - 1, `it has ${range.earliest} to ${range.end - 1}`);
+      start = range.earliest;
+      gap = 0;
+    }
     if (gap > 0) {
       counters.gaps++;
       logger.error({ gap, start }, 'records above the watermark are no longer in the log');
     }
+    // What a lost answer to COMMIT has left out; a no-op nearly always.
+    if (opened && start > 0) await reader.commit(start);
     opened = true;
+    handled = start - 1;
     reader.seek(start);
+  }
+
+  /** Whether the record at the watermark is newer than all that it covers: reading might begin behind. */
+  async function isNewerAtWatermark(range: { earliest: number; end: number }): Promise<boolean> {
+    if (watermark.offset < range.earliest || watermark.offset >= range.end) return false;
+    reader.seek(watermark.offset);
+    return (await reader.read(1, PROBE_WAIT_MS)).some(isOfNewLog);
+  }
+
+  function isOfNewLog({ offset, arrivalMs }: LogRecord): boolean {
+    return offset <= watermark.offset && arrivalMs * MICROS_PER_MS > watermark.coveredAt;
   }
 
   async function resetWatermark(offset: number, why: string): Promise<void> {
     logger.warn(`a new log under the old name (${why}): watermark ${watermark.offset} is reset`);
     const next = { offset, coveredAt: 0 };
-    await writer.sql().begin(async (tx) => {
-      await lockWatermark(tx as never, log);
-      await moveWatermark(tx as never, log, next);
-    });
+    await writer.query('resetting the watermark', (sql) =>
+      sql.begin(async (tx) => {
+        await lockWatermark(tx as never, log);
+        await moveWatermark(tx as never, log, next);
+      }),
+    );
     watermark = next;
     states.clear();
+  }
+
+  /** Records in the log behind the last one taken. */
+  function recordsBehind(): number {
+    const taken = Math.max(batch.lastOffset, inFlight?.batch.lastOffset ?? -1, watermark.offset);
+    return Math.max(0, reader.end() - 1 - taken);
   }
 
   async function pump(): Promise<void> {
     while (!reader.signal.aborted) {
       if (sweepAll || changedUsers.size > 0) await sweep();
-      const wait = batch.records > 0 ? waitMs(batch, policy, performance.now()) : IDLE_WAIT_MS;
-      const records = await reader.read(policy.maxRows - batch.records, wait);
+      if (inFlight?.over) await settle();
+      const due = batch.records > 0 ? waitMs(batch, policy, performance.now()) : IDLE_WAIT_MS;
+      // Never longer: the batch in flight or the rules may call.
+      const wait = Math.min(due, IDLE_WAIT_MS);
+      const room = Math.max(1, targetRows(policy, recordsBehind()) - batch.records);
+      const records = await reader.read(Math.min(room, policy.maxRows), wait);
       if (records.length > 0) await take(records);
-      const recordsBehind = Math.max(0, reader.end() - 1 - batch.lastOffset);
-      if (shouldFlush(batch, policy, { ms: performance.now(), recordsBehind })) await flush();
+      const now = { ms: performance.now(), recordsBehind: recordsBehind() };
+      if (shouldFlush(batch, policy, now)) await flush();
     }
     if (batch.records > 0) await flush();
     await settle();
@@ -187,7 +252,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     const userIds = new Set<string>();
     for (const one of decoded) if (one.ok) userIds.add(one.reading.userId);
     const found = rules.rulesFor(userIds);
-    const ruleSets = found instanceof Promise ? await found : found;
+    const ruleSets = found instanceof Promise ? await inTime('reading the rules', found) : found;
     const known = await statesBefore(decoded);
     if (batch.records === 0) batch.openedAtMs = performance.now();
     for (const [index, record] of records.entries()) {
@@ -216,11 +281,11 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
 
   /** A record at or below the watermark that is newer than all it covers belongs to another log. */
   async function refuseNewLog(records: readonly LogRecord[]): Promise<void> {
-    const first = records[0] as LogRecord;
-    if (first.offset > watermark.offset) return;
-    if (first.arrivalMs * MICROS_PER_MS <= watermark.coveredAt) return;
+    if ((records[0] as LogRecord).offset > watermark.offset) return;
+    const newer = records.find(isOfNewLog);
+    if (newer === undefined) return;
     await settle();
-    await resetWatermark(first.offset - 1, `offset ${first.offset} is newer than the watermark`);
+    await resetWatermark(handled, `offset ${newer.offset} is newer than the watermark`);
     throw new RewindError({ kind: 'fence', detail: 'a new log' });
   }
 
@@ -238,7 +303,9 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
       else if (!states.has(key)) missing.set(key, { userId, deviceId });
     }
     if (missing.size === 0) return known;
-    for (const found of await loadDeviceStates(writer.sql(), [...missing.values()])) {
+    const devices = [...missing.values()];
+    const load = (sql: Sql) => loadDeviceStates(sql, devices);
+    for (const found of await writer.query('reading the states of devices', load)) {
       known.set(deviceKey(found.userId, found.deviceId), found);
     }
     for (const key of missing.keys()) states.set(key, known.get(key));
@@ -252,18 +319,27 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     batch = createBatch();
     const done = persist(written);
     // Looked at by settle(), which may come later.
-    done.catch(() => {});
-    inFlight = { batch: written, done };
+    const flight = { batch: written, done, over: false };
+    const landed = () => {
+      flight.over = true;
+    };
+    done.then(landed, landed);
+    inFlight = flight;
   }
 
   async function persist(written: Batch): Promise<Rewind | null> {
     const result = await writer.write(written, watermark);
     if (!result.ok) return result.rewind;
+    const before = watermark.offset;
     watermark = result.watermark;
+    if (written.lastOffset >= 0) {
+      handled = written.lastOffset;
+      rewinds = 0;
+    }
     counters.batches++;
     counters.transitions += written.transitions.length;
     for (const offset of refused.keys()) if (offset <= watermark.offset) refused.delete(offset);
-    await commitBatch({ reader, states, feed: deps.feed, tail: deps.tail }, written);
+    await commitBatch({ reader, states, feed: deps.feed, tail: deps.tail }, written, before);
     return null;
   }
 
@@ -284,11 +360,13 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     changedUsers.clear();
     let after = { userId: '', deviceId: '' };
     while (!reader.signal.aborted) {
-      const page = await loadFiringDevices(writer.sql(), log.partition, userIds, after, SWEEP_PAGE);
+      const load = (sql: Sql) => loadFiringDevices(sql, log.partition, userIds, after, SWEEP_PAGE);
+      const page = await writer.query('reading the firing devices', load);
       const last = page.at(-1);
       if (last === undefined) return;
       after = last;
-      const ruleSets = await rules.rulesFor(new Set(page.map((device) => device.userId)));
+      const found = rules.rulesFor(new Set(page.map((device) => device.userId)));
+      const ruleSets = await inTime('reading the rules', Promise.resolve(found));
       for (const device of page) reconcileInto(batch, device, ruleSets.get(device.userId));
       if (batch.devices.size > 0) await flush();
       await settle();

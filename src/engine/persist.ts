@@ -21,14 +21,18 @@ export type PersistResult = { ok: true; watermark: Watermark } | { ok: false; re
 export interface PersistentWriter {
   /** @throws what is neither an outage nor a row's fault; or that it was abandoned */
   write(batch: Batch, watermark: Watermark): Promise<PersistResult>;
-  /** The lane's own connections; others after a deadline, so ask each time. */
-  sql(): Sql;
+  /**
+   * Runs a query on the lane's own connections, within a deadline.
+   *
+   * @throws what the query throws; DeadlineError, also when abandoned
+   */
+  query<T>(what: string, work: (sql: Sql) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
 
 const STATEMENT_TIMEOUT_MS = 15_000;
 /** Above the server's own timeout: past it the connection is taken for dead. */
-const WRITE_DEADLINE_MS = 30_000;
+const DEADLINE_MS = 30_000;
 
 export function createPersistentWriter(
   deps: { openSql: () => Sql; model: Model; partitions: PartitionMaker; logger: Logger },
@@ -60,11 +64,19 @@ export function createPersistentWriter(
     writer = newWriter();
   }
 
+  async function inTime<T>(what: string, work: Promise<T>): Promise<T> {
+    try {
+      return await withDeadline(work, DEADLINE_MS, what, options.abandon);
+    } catch (error) {
+      if (errorCode(error) === 'DEADLINE') replaceConnections();
+      throw error;
+    }
+  }
+
   async function write(batch: Batch, watermark: Watermark): Promise<PersistResult> {
     for (let attempt = 0; ; attempt++) {
       try {
-        const work = writer.write(batch, watermark);
-        const result = await withDeadline(work, WRITE_DEADLINE_MS, 'writing a batch');
+        const result = await inTime('writing a batch', writer.write(batch, watermark));
         if (attempt > 0) options.onWaiting(null);
         if (!result.ok) return result;
         partitionWasMissing = false;
@@ -84,7 +96,6 @@ export function createPersistentWriter(
 
   async function waitOut(error: Error, attempt: number): Promise<void> {
     if (options.abandon.aborted) throw error;
-    if (errorCode(error) === 'DEADLINE') replaceConnections();
     options.onWaiting(error.message);
     if (attempt % 10 === 0) logger.warn({ err: error, attempt }, 'waiting for the database');
     await sleep(backoffMs(attempt), options.abandon);
@@ -97,7 +108,8 @@ export function createPersistentWriter(
       partitions.forget();
       return null;
     }
-    const rows = await findRefusedRows(sql, model, batch.readings);
+    const search = findRefusedRows(sql, model, batch.readings);
+    const rows = await inTime('looking for the rows at fault', search);
     if (rows.length === 0)
       throw new Error(`no row is at fault: ${error.message}`, { cause: error });
     for (const { row, detail } of rows) options.refused.set(row.offset, detail);
@@ -107,8 +119,9 @@ export function createPersistentWriter(
 
   return {
     write,
-    sql: () => sql,
-    close: () => sql.end({ timeout: 5 }),
+    query: (what, work) => inTime(what, work(sql)),
+    // Nothing waits on them any more, or nobody wants it: a server that hangs must not hold us up.
+    close: () => sql.end({ timeout: 0 }),
   };
 }
 

@@ -24,16 +24,26 @@ export class DeadlineError extends Error {
   readonly code = 'DEADLINE';
 }
 
-/** Gives up waiting after `ms`; what was waited for goes on and is ignored. */
-export async function withDeadline<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
+/** Gives up waiting after `ms`, or when told to; what was waited for goes on and is ignored. */
+export async function withDeadline<T>(
+  work: Promise<T>,
+  ms: number,
+  what: string,
+  abandon?: AbortSignal,
+): Promise<T> {
+  const ended = new AbortController();
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new DeadlineError(`${what} took over ${ms} ms`)), ms);
+    const giveUp = (why: string) => reject(new DeadlineError(`${what} ${why}`));
+    const timer = setTimeout(() => giveUp(`took over ${ms} ms`), ms);
+    ended.signal.addEventListener('abort', () => clearTimeout(timer));
+    if (abandon?.aborted) giveUp('was given up');
+    abandon?.addEventListener('abort', () => giveUp('was given up'), { signal: ended.signal });
   });
   work.catch(() => {});
+  late.catch(() => {});
   try {
     return await Promise.race([work, late]);
   } finally {
-    clearTimeout(timer);
+    ended.abort();
   }
 }

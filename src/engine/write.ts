@@ -1,7 +1,8 @@
 import type { Model } from '../domain/model.ts';
 import type { Sql, TransactionSql } from '../store/connection.ts';
-import { CopyRefused, copyReadings } from '../store/copy-readings.ts';
+import { COPY_REFUSED, copyReadings } from '../store/copy-readings.ts';
 import { saveDeviceStates } from '../store/device-state.ts';
+import { errorCode } from '../store/failure.ts';
 import { insertReadings } from '../store/insert-readings.ts';
 import { lockRuleVersions } from '../store/lock-rule-versions.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
@@ -58,7 +59,7 @@ export function createWriter(
       return { ok: true, inserted: await transaction(batch, watermark, useCopy) };
     } catch (error) {
       if (error instanceof RewindError) return { ok: false, rewind: error.rewind };
-      if (!(error instanceof CopyRefused)) throw error;
+      if (!useCopy || errorCode(error) !== COPY_REFUSED) throw error;
     }
     insertsLeft = BATCHES_WITHOUT_COPY;
     return await write(batch, watermark);
@@ -72,10 +73,10 @@ export function createWriter(
     let inserted = batch.readings.length;
     await deps.sql.begin(async (transactionSql) => {
       const tx = transactionSql as unknown as TransactionSql;
-      await Promise.all([setTimeouts(tx), checkFence(tx, watermark.offset)]);
+      await all([setTimeouts(tx), checkFence(tx, watermark.offset)]);
       if (batch.transitions.length > 0) await checkRules(tx, batch);
       const devices = [...batch.devices.values()];
-      await Promise.all([
+      await all([
         devices.length > 0 && saveStates(tx, devices),
         writeAlerts(tx, batch.transitions, batch.held.values()),
         batch.deadLetters.length > 0 && writeDeadLetters(tx, log, batch.deadLetters),
@@ -85,7 +86,7 @@ export function createWriter(
         else inserted = await insertReadings(tx, model, batch.readings);
       }
       const next = movedBy(watermark, batch);
-      await Promise.all([
+      await all([
         next.offset > watermark.offset && moveWatermark(tx, log, next),
         batch.transitions.length > 0 && appendAlertEvents(tx, batch.transitions),
       ]);
@@ -122,6 +123,16 @@ export function createWriter(
   }
 
   return { write };
+}
+
+/**
+ * Waits for all, then throws the first failure. Promise.all would end the transaction at once, and
+ * what another of them sends after that would stand outside of it.
+ */
+async function all(work: readonly unknown[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(work)) {
+    if (outcome.status === 'rejected') throw outcome.reason;
+  }
 }
 
 /** Where a batch takes the watermark: never back. */

@@ -9,20 +9,13 @@ export interface StoredReading {
   extraText: string | null;
 }
 
-/** A COPY in which the server refused something: a duplicate key, most often. */
-export class CopyRefused extends Error {
-  readonly code = 'COPY_REFUSED';
-}
-
 /**
  * COPYs readings into the table, all or nothing: the fastest way in, and the first one tried.
  *
- * The client never settles a COPY that the server refuses after its last byte, so this doesn't wait
- * for the stream: COPY runs under the simple protocol, where the server is ready for the next
- * statement even after an error, and that statement tells how it went. It fails with 25P02 in a
- * transaction that the COPY has aborted.
- *
- * @throws CopyRefused when the transaction has to start again with an insert
+ * The client never settles a COPY that the server refuses after its last byte, so nothing waits for
+ * the stream here: COPY runs under the simple protocol, where the server goes on to the
+ * transaction's next statement even after an error. That statement tells how it went: it fails with
+ * 25P02 (`COPY_REFUSED`) when the COPY has aborted the transaction.
  */
 export async function copyReadings(
   tx: TransactionSql,
@@ -31,35 +24,32 @@ export async function copyReadings(
 ): Promise<void> {
   const names = [...model.key, ...model.columnNames, model.extraColumn];
   const stream = await tx.unsafe(`COPY ${model.table} (${names.join(', ')}) FROM STDIN`).writable();
-  // Refused while the rows still flow, the stream is destroyed with the server's error.
+  // Refused while the rows still flow, the stream ends early, and the next statement fails as well.
   stream.on('error', () => {});
-  await new Promise<void>((resolve, reject) => {
-    stream.once('error', reject);
-    stream.write(encodeCopy(model, rows), (error) => (error ? reject(error) : resolve()));
-  }).catch((error: unknown) => {
-    throw new CopyRefused('COPY was refused', { cause: error });
+  await new Promise<void>((resolve) => {
+    stream.once('close', resolve);
+    stream.write(encodeCopy(model, rows), () => resolve());
   });
   stream.end();
   // The stream sends CopyDone on the next tick; until then the client takes no other statement.
   await new Promise<void>((resolve) => setImmediate(resolve));
-  try {
-    await tx`SELECT 1`.simple();
-  } catch (error) {
-    throw new CopyRefused('COPY was refused', { cause: error });
-  }
 }
+
+/** in_failed_sql_transaction */
+export const COPY_REFUSED = '25P02';
 
 /** The rows in COPY's text format. */
 export function encodeCopy(model: Model, rows: readonly StoredReading[]): string {
   let text = '';
   for (const { reading, extraText } of rows) {
-    text += `${formatMicros(reading.time)}\t${escape(reading.userId)}\t${escape(reading.deviceId)}\t`;
+    text += `${formatMicros(reading.time)}\t${escapeText(reading.userId)}\t${escapeText(reading.deviceId)}\t`;
     text += reading.sequenceId;
     for (const name of model.columnNames) {
       const value = reading.columns[name] ?? null;
-      text += value === null ? '\t\\N' : `\t${typeof value === 'string' ? escape(value) : value}`;
+      text +=
+        value === null ? '\t\\N' : `\t${typeof value === 'string' ? escapeText(value) : value}`;
     }
-    text += extraText === null ? '\t\\N\n' : `\t${escape(extraText)}\n`;
+    text += extraText === null ? '\t\\N\n' : `\t${escapeText(extraText)}\n`;
   }
   return text;
 }
@@ -67,6 +57,6 @@ export function encodeCopy(model: Model, rows: readonly StoredReading[]): string
 const SPECIAL = /[\\\t\n\r]/;
 const ESCAPES: Record<string, string> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' };
 
-function escape(text: string): string {
+function escapeText(text: string): string {
   return SPECIAL.test(text) ? text.replace(/[\\\t\n\r]/g, (c) => ESCAPES[c] as string) : text;
 }
