@@ -18,7 +18,7 @@ import type { IngestStatus } from './ingest.ts';
 import type { RuleOf } from './rule.ts';
 import type { RuleInput } from './rule-input.ts';
 import type { UserRuleSet } from './rule-set.ts';
-import type { TelemetrySeries } from './telemetry.ts';
+import type { TelemetrySeries } from './telemetry-series.ts';
 import type { User } from './user.ts';
 
 /** Leaves whose value is the same in TypeScript on both ways. */
