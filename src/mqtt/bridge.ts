@@ -39,7 +39,10 @@ export interface BridgeOptions {
    */
   elect?(term: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void>;
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
-  /** How much may be unacknowledged before the broker is no longer read; defaults 1,000, 16 MiB. */
+  /**
+   * How much may be unacknowledged before the broker is no longer read; what one read has brought
+   * (512 KiB at most) comes on top. Defaults 1,000, 16 MiB.
+   */
   maxInFlight?: number;
   maxInFlightBytes?: number;
   /** A longer packet is read over, not held in memory; default 16 MiB. */
