@@ -284,4 +284,38 @@ END $$;
 CREATE CONSTRAINT TRIGGER rule_changes_number AFTER INSERT ON rule_changes
   DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rule_changes_number();
 INSERT INTO schema_migrations (version, name) VALUES (3, 'rules');
+
+-- 4: mqtt auth
+-- MQTT accounts. A user's devices and apps log in with the user's id.
+CREATE TABLE mqtt_users (
+  username text PRIMARY KEY CHECK (username ~ '^[^/+#]+$'),
+  -- bcrypt: crypt(password, gen_salt('bf', 10)) of pgcrypto, or Bun.password.hash.
+  password_hash text NOT NULL CHECK (password_hash ~ '^[$]2[aby][$][0-9]{2}[$].{53}$'),
+  -- Which rows of mqtt_acl hold for it, besides those in its own name.
+  role text NOT NULL DEFAULT 'user',
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- What is not allowed here is denied. A deny wins over an allow.
+CREATE TABLE mqtt_acl (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- One of both: for one account, or for all of a role.
+  username text REFERENCES mqtt_users ON UPDATE CASCADE ON DELETE CASCADE,
+  role text,
+  permission text NOT NULL DEFAULT 'allow' CHECK (permission IN ('allow', 'deny')),
+  action text NOT NULL CHECK (action IN ('publish', 'subscribe', 'all')),
+  topic text NOT NULL CHECK (topic <> ''),
+  CHECK (num_nonnulls(username, role) = 1),
+  UNIQUE NULLS NOT DISTINCT (username, role, action, topic)
+);
+CREATE INDEX mqtt_acl_role ON mqtt_acl (role) WHERE role IS NOT NULL;
+
+INSERT INTO mqtt_acl (role, action, topic) VALUES
+  ('user', 'publish', 'users/${username}/devices/+/telemetry'),
+  ('user', 'publish', 'users/${username}/config'),
+  ('user', 'publish', 'users/${username}/alerts/manage'),
+  ('user', 'subscribe', 'users/${username}/config'),
+  ('user', 'subscribe', 'users/${username}/config/rejected'),
+  ('user', 'subscribe', 'users/${username}/alerts');
+INSERT INTO schema_migrations (version, name) VALUES (4, 'mqtt auth');
 COMMIT;

@@ -1,4 +1,5 @@
 import type { Column, Model } from '../domain/model.ts';
+import { mqttAuthSchema } from './mqtt-auth-schema.ts';
 import { rulesSchema } from './rules-schema.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
@@ -31,6 +32,7 @@ export function migrations(model: Model): Migration[] {
     { version: 1, name: 'readings', sql: readings(model) },
     { version: 2, name: 'engine', sql: ENGINE },
     { version: 3, name: 'rules', sql: rulesSchema(model, LOCKS.ruleChangeSeq) },
+    { version: 4, name: 'mqtt auth', sql: mqttAuthSchema(model) },
   ];
 }
 

@@ -1,0 +1,48 @@
+import type { Model } from '../domain/model.ts';
+
+/**
+ * Who may log in to an outside MQTT broker and what they may do there, as EMQX 5 asks for it
+ * (docker/emqx.conf): bcrypt hashes, `permission` allow or deny, `action` publish, subscribe or all.
+ * In a topic, `${username}` stands for the account's own name, which is its user id here.
+ *
+ * An account's name is a level of its topics, so it can't hold a separator or a wildcard: an account
+ * named "+" would be every user.
+ */
+export function mqttAuthSchema(model: Model): string {
+  const telemetry = model.topic.replace('{user_id}', `\${username}`).replace('{device_id}', '+');
+  const ofUsers = [
+    ['publish', telemetry],
+    ['publish', `users/\${username}/config`],
+    ['publish', `users/\${username}/alerts/manage`],
+    ['subscribe', `users/\${username}/config`],
+    ['subscribe', `users/\${username}/config/rejected`],
+    ['subscribe', `users/\${username}/alerts`],
+  ];
+  return `
+-- MQTT accounts. A user's devices and apps log in with the user's id.
+CREATE TABLE mqtt_users (
+  username text PRIMARY KEY CHECK (username ~ '^[^/+#]+$'),
+  -- bcrypt: crypt(password, gen_salt('bf', 10)) of pgcrypto, or Bun.password.hash.
+  password_hash text NOT NULL CHECK (password_hash ~ '^[$]2[aby][$][0-9]{2}[$].{53}$'),
+  -- Which rows of mqtt_acl hold for it, besides those in its own name.
+  role text NOT NULL DEFAULT 'user',
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- What is not allowed here is denied. A deny wins over an allow.
+CREATE TABLE mqtt_acl (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- One of both: for one account, or for all of a role.
+  username text REFERENCES mqtt_users ON UPDATE CASCADE ON DELETE CASCADE,
+  role text,
+  permission text NOT NULL DEFAULT 'allow' CHECK (permission IN ('allow', 'deny')),
+  action text NOT NULL CHECK (action IN ('publish', 'subscribe', 'all')),
+  topic text NOT NULL CHECK (topic <> ''),
+  CHECK (num_nonnulls(username, role) = 1),
+  UNIQUE NULLS NOT DISTINCT (username, role, action, topic)
+);
+CREATE INDEX mqtt_acl_role ON mqtt_acl (role) WHERE role IS NOT NULL;
+
+INSERT INTO mqtt_acl (role, action, topic) VALUES
+${ofUsers.map(([action, topic]) => `  ('user', '${action}', '${topic}')`).join(',\n')};`;
+}
