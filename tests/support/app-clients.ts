@@ -33,6 +33,7 @@ export async function connectClient(
 export interface Heard {
   topic: string;
   text: string;
+  /** Null where the text is no JSON. */
   // biome-ignore lint/suspicious/noExplicitAny: parsed JSON, compared by tests
   json: any;
   retain: boolean;
@@ -43,10 +44,18 @@ export async function listen(client: MqttClient, filter: string): Promise<Heard[
   const messages: Heard[] = [];
   client.on('message', (topic, payload, { retain }) => {
     const text = payload.toString();
-    messages.push({ topic, text, json: text === '' ? null : JSON.parse(text), retain });
+    messages.push({ topic, text, json: parsed(text), retain });
   });
   await client.subscribeAsync(filter, { qos: 1 });
   return messages;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 /** Runs a subscription over graphql-ws until `leave`. `events` and `errors` grow. */
