@@ -7,6 +7,7 @@ import {
   type Kind,
   loopback,
   oneOf,
+  pemFile,
   port,
   size,
   text,
@@ -40,6 +41,8 @@ const topicName = text(
   'use up to 249 letters, digits, ".", "_" and "-"',
 );
 
+const anyText = text('text', /^/, 'write any text');
+
 /** Every setting, in the order of the documentation. */
 export const SETTINGS = {
   host: setting(
@@ -54,7 +57,41 @@ export const SETTINGS = {
     'MQTT_URL',
     url(['mqtt', 'mqtts'], 'mqtt://host:1883'),
     null,
-    'Use this MQTT broker; the embedded one is not started.',
+    'Use this MQTT broker; the embedded one is not started. May hold user and password.',
+  ),
+  mqttVersion: setting(
+    'MQTT_VERSION',
+    oneOf('4', '5'),
+    '4',
+    'MQTT spoken to `MQTT_URL`: 4 is 3.1.1, which every broker knows; 5 gives reasons for refusals.',
+  ),
+  mqttUsername: setting('MQTT_USERNAME', anyText, null, 'User at `MQTT_URL`.'),
+  mqttPassword: setting('MQTT_PASSWORD', anyText, null, 'Its password.'),
+  mqttTlsCa: setting(
+    'MQTT_TLS_CA',
+    pemFile,
+    null,
+    'Certificates that an `mqtts://` broker is checked against, in place of the public ones.',
+  ),
+  mqttTlsCert: setting(
+    'MQTT_TLS_CERT',
+    pemFile,
+    null,
+    'Certificate shown to an `mqtts://` broker that asks for one.',
+  ),
+  mqttTlsKey: setting('MQTT_TLS_KEY', pemFile, null, 'The key of that certificate.'),
+  bridge: setting(
+    'BRIDGE',
+    oneOf('on', 'off'),
+    'on',
+    'Take telemetry from `MQTT_URL` into the log. `off` where something else does, such as Vector.',
+  ),
+  bridgeSharedGroup: setting(
+    'BRIDGE_SHARED_GROUP',
+    text('group name', /^[^/+#\0]{1,200}$/, 'use no /, + or #'),
+    null,
+    'Every replica bridges, as a member of this shared subscription, in place of one elected. Only ' +
+      'where the broker keeps a topic with one member (EMQX: `hash_topic`); others reorder messages.',
   ),
   databaseUrl: setting(
     'DATABASE_URL',
@@ -207,6 +244,9 @@ function contradictions(config: Config): string[] {
   for (const [i, [name, port]] of ports.entries()) {
     const other = ports.slice(0, i).find(([, taken]) => taken === port && port !== 0);
     if (other) faults.push(`${name}: ${port} is also ${other[0]}; give each its own`);
+  }
+  if ((config.mqttTlsCert === null) !== (config.mqttTlsKey === null)) {
+    faults.push('MQTT_TLS_CERT, MQTT_TLS_KEY: set both, or neither');
   }
   if (config.databaseDirectUrl !== null && config.databaseUrl === null) {
     faults.push('DATABASE_DIRECT_URL: set without DATABASE_URL; set both, or only DATABASE_URL');

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'bun:test';
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import { ConfigError, loadConfig, redactUrl, SETTINGS } from '../src/config.ts';
 
@@ -22,6 +24,14 @@ describe('values', () => {
       port: 4000,
       mqttPort: 1883,
       mqttUrl: null,
+      mqttVersion: '4',
+      mqttUsername: null,
+      mqttPassword: null,
+      mqttTlsCa: null,
+      mqttTlsCert: null,
+      mqttTlsKey: null,
+      bridge: 'on',
+      bridgeSharedGroup: null,
       databaseUrl: null,
       databaseDirectUrl: null,
       postgresPort: 5433,
@@ -39,6 +49,17 @@ describe('values', () => {
       shutdownDeadlineMs: 10_000,
       logLevel: 'info',
     });
+  });
+
+  test('a PEM file is read', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pulsegraph-config-'));
+    const [pem, other] = [join(folder, 'ca.pem'), join(folder, 'other.txt')];
+    const text = '-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n';
+    await Promise.all([Bun.write(pem, text), Bun.write(other, 'a text')]);
+    expect(loadConfig({ MQTT_TLS_CA: pem }).mqttTlsCa).toBe(text);
+    expect(faultsOf({ MQTT_TLS_CA: other })[0]).toContain('is not a file of PEM text');
+    expect(faultsOf({ MQTT_TLS_CERT: pem })[0]).toContain('set both, or neither');
+    rmSync(folder, { recursive: true });
   });
 
   test('an empty variable counts as unset', () => {
@@ -90,6 +111,8 @@ describe('faults', () => {
     ['MQTT_URL', 'broker:1883', 'is not a URL with a host, beginning with mqtt:// or mqtts://'],
     ['DATABASE_URL', 'postgres:///db', 'is not a URL with a host'],
     ['DATA_DIR', '~/pulse', 'only a shell expands ~'],
+    ['MQTT_TLS_CA', '/no/such.pem', 'is not a file of PEM text that can be read'],
+    ['BRIDGE_SHARED_GROUP', 'a/b', 'is not a group name; use no /, + or #'],
     ['KAFKA_TOPIC', 'two words', 'is not a topic name'],
     ['POSTGRES_PORT', 'tcp://10.0.0.1:5432', 'turn enableServiceLinks off'],
     ['DATABASE_DIRECT_URL', 'postgres://h/d', 'set without DATABASE_URL'],

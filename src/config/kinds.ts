@@ -1,4 +1,5 @@
 /** The kinds of values that settings have: each reads the text of an environment variable. */
+import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
@@ -80,6 +81,21 @@ export function folder(): Kind<string> {
     value.startsWith('~') ? null : resolve(value),
   );
 }
+
+/** The text of a file with certificates or a key. */
+export const pemFile: Kind<string> = kind(
+  'PEM file',
+  'a file of PEM text that can be read',
+  'write the path of one',
+  (value) => {
+    try {
+      const content = readFileSync(value, 'utf8');
+      return content.includes('-----BEGIN ') ? content : null;
+    } catch {
+      return null;
+    }
+  },
+);
 
 /** A URL of one of these schemes that names a host. Several hosts are the driver's to read. */
 export function url(schemes: string[], example: string): Kind<string> {

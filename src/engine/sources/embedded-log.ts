@@ -141,7 +141,9 @@ export async function openEmbeddedLog(options: EmbeddedLogOptions): Promise<Embe
     partitions,
     append(message) {
       if (closing) return Promise.reject(new Error(CLOSING));
-      if (message.partition !== undefined) boundsOf(message.partition);
+      if ((message.partition ?? 0) >= partitions) {
+        return Promise.reject(new RangeError(`the log has no partition ${message.partition}`));
+      }
       const durable = queue.add(message);
       loop.wake();
       return durable;
