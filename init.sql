@@ -7,12 +7,25 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 );
 
 -- 1: readings
--- A hypertable where TimescaleDB is installed; elsewhere monthly partitions, which the writer makes
--- before it needs them.
+-- A hypertable where TimescaleDB runs; elsewhere monthly partitions, which the writer makes before
+-- it needs them.
 DO $$
+DECLARE
+  extension_schema name;
 BEGIN
-  IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
-    CREATE EXTENSION IF NOT EXISTS timescaledb;
+  IF current_setting('timescaledb.max_background_workers', true) IS NOT NULL
+     AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+    BEGIN
+      CREATE EXTENSION timescaledb;
+    EXCEPTION WHEN insufficient_privilege THEN
+      RAISE insufficient_privilege USING MESSAGE =
+        format('this server runs TimescaleDB, and %I may not create it in this database: as a '
+          'superuser run CREATE EXTENSION timescaledb in it, and start again', current_user);
+    END;
+  END IF;
+  SELECT nspname INTO extension_schema FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'timescaledb';
+  IF extension_schema IS NOT NULL THEN
     CREATE TABLE raw_telemetry (
       time timestamptz NOT NULL,
       user_id text NOT NULL,
@@ -23,7 +36,9 @@ BEGIN
       extra_data jsonb,
       PRIMARY KEY (time, user_id, device_id, sequence_id)
     );
-    PERFORM create_hypertable('raw_telemetry', 'time', create_default_indexes => false);
+    EXECUTE format(
+      $f$SELECT %I.create_hypertable('raw_telemetry', 'time', create_default_indexes => false)$f$,
+      extension_schema);
   ELSE
     CREATE TABLE raw_telemetry (
       time timestamptz NOT NULL,
@@ -318,4 +333,47 @@ INSERT INTO mqtt_acl (role, action, topic) VALUES
   ('user', 'subscribe', 'users/${username}/config/rejected'),
   ('user', 'subscribe', 'users/${username}/alerts');
 INSERT INTO schema_migrations (version, name) VALUES (4, 'mqtt auth');
+
+-- 5: compression
+DO $$
+DECLARE
+  extension_schema name;
+BEGIN
+  SELECT nspname INTO extension_schema FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'timescaledb';
+  IF extension_schema IS NULL THEN
+    RETURN;
+  END IF;
+  IF current_setting('timescaledb.license', true) IS DISTINCT FROM 'timescale' THEN
+    RAISE NOTICE 'readings are not compressed: this edition of TimescaleDB does not do it';
+    RETURN;
+  END IF;
+  ALTER TABLE raw_telemetry SET (
+    timescaledb.compress,
+    timescaledb.compress_segmentby = 'user_id, device_id',
+    timescaledb.compress_orderby = 'time DESC, sequence_id'
+  );
+  EXECUTE format(
+    $f$SELECT %I.add_compression_policy('raw_telemetry', INTERVAL '7 days', if_not_exists => true)$f$,
+    extension_schema);
+END $$;
+INSERT INTO schema_migrations (version, name) VALUES (5, 'compression');
+
+-- 6: wake-ups
+-- Tells replicas that listen to look at once. Sent at COMMIT; a transaction sends each but once.
+CREATE FUNCTION pulsegraph_wake() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify(TG_ARGV[0], '');
+  RETURN NULL;
+END $$;
+CREATE TRIGGER rule_changes_wake AFTER INSERT ON rule_changes
+  FOR EACH STATEMENT EXECUTE FUNCTION pulsegraph_wake('pulsegraph_rule_changes');
+CREATE TRIGGER alert_events_wake AFTER INSERT ON alert_events
+  FOR EACH STATEMENT EXECUTE FUNCTION pulsegraph_wake('pulsegraph_alert_events');
+INSERT INTO schema_migrations (version, name) VALUES (6, 'wake-ups');
+
+-- 7: retention
+-- What the janitor deletes first.
+CREATE INDEX alerts_resolved ON alerts (resolved_at) WHERE status = 'RESOLVED';
+INSERT INTO schema_migrations (version, name) VALUES (7, 'retention');
 COMMIT;

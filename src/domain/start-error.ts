@@ -5,6 +5,7 @@ export type StartErrorCode =
   | 'PORT_TAKEN'
   | 'POSTGRES_UNAVAILABLE'
   | 'POSTGRES_FAILED'
+  | 'DATABASE_UNUSABLE'
   | 'KAFKA_UNAVAILABLE'
   | 'KAFKA_UNUSABLE';
 

@@ -17,6 +17,8 @@ export interface ConnectOptions {
   applicationName?: string;
   /** Never renews a connection by itself (every half hour to an hour): for what a session holds. */
   keepSession?: boolean;
+  /** Called with each notification that a LISTEN on one of its connections brings in. */
+  onNotify?: (channel: string, payload: string) => void;
 }
 
 /**
@@ -35,6 +37,7 @@ export function connect(url: string, options: ConnectOptions = {}): Sql {
     connect_timeout: 10,
     ...(options.keepSession ? { max_lifetime: null } : {}),
     onnotice: () => {},
+    ...(options.onNotify ? ({ onnotify: options.onNotify } as object) : {}),
     connection: { application_name: options.applicationName ?? 'pulsegraph' },
     types: {
       // Named as the library's own type, so that it replaces it.

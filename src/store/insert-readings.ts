@@ -2,7 +2,7 @@ import type { Model } from '../domain/model.ts';
 import { formatMicros } from '../domain/time.ts';
 import type { TransactionSql } from './connection.ts';
 import type { StoredReading } from './copy-readings.ts';
-import { sqlType } from './migrations.ts';
+import { sqlType } from './readings-schema.ts';
 
 /**
  * Inserts readings, leaving out those whose key is there already: slower than COPY, but it takes a

@@ -1,38 +1,77 @@
 import type { Model } from '../domain/model.ts';
-import type { Sql } from './connection.ts';
+import { StartError } from '../domain/start-error.ts';
+import type { Sql, TransactionSql } from './connection.ts';
+import { errorCode } from './failure.ts';
 import { LOCKS, migrations } from './migrations.ts';
+
+const OLDEST_SERVER = 15;
 
 /**
  * Brings the schema up to date; safe to run from many replicas at once. Needs a direct URL: a
  * transaction pooler would do too, since the lock belongs to the transaction.
  *
+ * @param options.upTo stops at this version; for tests of an upgrade
  * @returns the versions applied now
- * @throws Error when the database was made by a newer Pulsegraph
+ * @throws StartError when the server is too old, the database was made by a newer Pulsegraph, or
+ *   the role may not make what is missing
  */
-export async function migrate(sql: Sql, model: Model): Promise<number[]> {
+export async function migrate(
+  sql: Sql,
+  model: Model,
+  { upTo = Number.POSITIVE_INFINITY }: { upTo?: number } = {},
+): Promise<number[]> {
   const steps = migrations(model);
-  return await sql.begin(async (tx) => {
-    await tx`SELECT pg_advisory_xact_lock(${LOCKS.migrations})`;
-    await tx.unsafe(MIGRATIONS_TABLE);
-    const applied = new Set(
-      (await tx<{ version: number }[]>`SELECT version FROM schema_migrations`).map(
-        (row) => row.version,
-      ),
-    );
-    const newest = Math.max(0, ...applied);
-    if (newest > steps.length) {
-      throw new Error(
-        `the database has schema version ${newest}, this Pulsegraph knows ${steps.length}: ` +
-          'start the newer version, or point DATABASE_URL at another database',
-      );
-    }
-    const missing = steps.filter((step) => !applied.has(step.version));
-    for (const step of missing) {
-      await tx.unsafe(step.sql);
-      await tx`INSERT INTO schema_migrations (version, name) VALUES (${step.version}, ${step.name})`;
-    }
-    return missing.map((step) => step.version);
-  });
+  try {
+    return await sql.begin(async (tx) => {
+      await checkServer(tx as unknown as TransactionSql);
+      await tx`SELECT pg_advisory_xact_lock(${LOCKS.migrations})`;
+      const applied = await appliedVersions(tx as unknown as TransactionSql);
+      const newest = Math.max(0, ...applied);
+      if (newest > steps.length) {
+        throw new StartError(
+          'DATABASE_UNUSABLE',
+          `the database has schema version ${newest}, this Pulsegraph knows ${steps.length}: ` +
+            'start the newer version, or point DATABASE_URL at another database',
+        );
+      }
+      const missing = steps.filter(({ version }) => !applied.has(version) && version <= upTo);
+      for (const step of missing) {
+        await tx.unsafe(step.sql);
+        await tx`
+          INSERT INTO schema_migrations (version, name) VALUES (${step.version}, ${step.name})`;
+      }
+      return missing.map((step) => step.version);
+    });
+  } catch (error) {
+    throw errorCode(error) === '42501' ? notAllowed(error as Error) : error;
+  }
+}
+
+async function checkServer(tx: TransactionSql): Promise<void> {
+  const [row] = await tx<{ version: string }[]>`
+    SELECT current_setting('server_version') AS version`;
+  if (Number.parseInt(row?.version ?? '', 10) >= OLDEST_SERVER) return;
+  throw new StartError(
+    'DATABASE_UNUSABLE',
+    `DATABASE_URL is a PostgreSQL ${row?.version}: use version ${OLDEST_SERVER} or later`,
+  );
+}
+
+async function appliedVersions(tx: TransactionSql): Promise<Set<number>> {
+  // Not IF NOT EXISTS alone: that needs the right to create though there is nothing to create.
+  const [found] = await tx`SELECT WHERE to_regclass('schema_migrations') IS NOT NULL`;
+  if (found === undefined) await tx.unsafe(MIGRATIONS_TABLE);
+  const rows = await tx<{ version: number }[]>`SELECT version FROM schema_migrations`;
+  return new Set(rows.map((row) => row.version));
+}
+
+function notAllowed(error: Error): StartError {
+  return new StartError(
+    'DATABASE_UNUSABLE',
+    `the role of DATABASE_URL may not make the schema (${error.message}): make it the owner of ` +
+      'the database, or grant it CREATE and USAGE on the schema; see docs/database.md',
+    { cause: error },
+  );
 }
 
 const MIGRATIONS_TABLE = `CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -1,5 +1,7 @@
-import type { Column, Model } from '../domain/model.ts';
+import type { Model } from '../domain/model.ts';
 import { mqttAuthSchema } from './mqtt-auth-schema.ts';
+import { CHANNELS } from './notifications.ts';
+import { compression, readings } from './readings-schema.ts';
 import { rulesSchema } from './rules-schema.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
@@ -19,12 +21,8 @@ export const LOCKS = {
   ruleChangeSeq: 7_205_004,
   publisher: 7_205_005,
   bridge: 7_205_006,
+  janitor: 7_205_007,
 } as const;
-
-export function sqlType(column: Column): string {
-  const type = { double: 'double precision', integer: 'integer', text: 'text', boolean: 'boolean' };
-  return type[column.type] + (column.nullable ? '' : ' NOT NULL');
-}
 
 /** Every schema change so far; init.sql is their sum. */
 export function migrations(model: Model): Migration[] {
@@ -33,38 +31,10 @@ export function migrations(model: Model): Migration[] {
     { version: 2, name: 'engine', sql: ENGINE },
     { version: 3, name: 'rules', sql: rulesSchema(model, LOCKS.ruleChangeSeq) },
     { version: 4, name: 'mqtt auth', sql: mqttAuthSchema(model) },
+    { version: 5, name: 'compression', sql: compression(model) },
+    { version: 6, name: 'wake-ups', sql: WAKE_UPS },
+    { version: 7, name: 'retention', sql: RETENTION },
   ];
-}
-
-function readings(model: Model): string {
-  const columns = [
-    'time timestamptz NOT NULL',
-    'user_id text NOT NULL',
-    'device_id text NOT NULL',
-    'sequence_id bigint NOT NULL',
-    ...Object.entries(model.columns).map(([name, column]) => `${name} ${sqlType(column)}`),
-    `${model.extraColumn} jsonb`,
-    `PRIMARY KEY (${model.key.join(', ')})`,
-  ];
-  return `
--- A hypertable where TimescaleDB is installed; elsewhere monthly partitions, which the writer makes
--- before it needs them.
-DO $$
-BEGIN
-  IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
-    CREATE EXTENSION IF NOT EXISTS timescaledb;
-    CREATE TABLE ${model.table} (
-      ${columns.join(',\n      ')}
-    );
-    PERFORM create_hypertable('${model.table}', 'time', create_default_indexes => false);
-  ELSE
-    CREATE TABLE ${model.table} (
-      ${columns.join(',\n      ')}
-    ) PARTITION BY RANGE (time);
-  END IF;
-END $$;
-
-CREATE INDEX ${model.table}_device_time ON ${model.table} (user_id, device_id, time DESC);`;
 }
 
 const ENGINE = `
@@ -171,3 +141,19 @@ CREATE TABLE dead_letters (
   UNIQUE (log_id, log_topic, partition, "offset")
 );
 CREATE INDEX dead_letters_reason ON dead_letters (reason, id);`;
+
+const WAKE_UPS = `
+-- Tells replicas that listen to look at once. Sent at COMMIT; a transaction sends each but once.
+CREATE FUNCTION pulsegraph_wake() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify(TG_ARGV[0], '');
+  RETURN NULL;
+END $$;
+CREATE TRIGGER rule_changes_wake AFTER INSERT ON rule_changes
+  FOR EACH STATEMENT EXECUTE FUNCTION pulsegraph_wake('${CHANNELS.ruleChanges}');
+CREATE TRIGGER alert_events_wake AFTER INSERT ON alert_events
+  FOR EACH STATEMENT EXECUTE FUNCTION pulsegraph_wake('${CHANNELS.alertEvents}');`;
+
+const RETENTION = `
+-- What the janitor deletes first.
+CREATE INDEX alerts_resolved ON alerts (resolved_at) WHERE status = 'RESOLVED';`;
