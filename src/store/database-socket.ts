@@ -32,6 +32,8 @@ class DatabaseSocket extends EventEmitter {
   #state: 'opening' | 'open' | 'broken' | 'closed' = 'opening';
   /** The server has answered all, and no transaction is open. */
   #idle = false;
+  /** It has been idle once: it is past its start. */
+  #ready = false;
   readonly #at: string;
   #raw: net.Socket;
 
@@ -125,8 +127,12 @@ class DatabaseSocket extends EventEmitter {
     this.#wire = wire;
     this.#state = 'open';
     wire.on('data', (data: Buffer) => {
-      this.#idle = endsIdle(data);
-      this.emit('data', data);
+      const fatal = this.#ready ? fatalAt(data) : -1;
+      const taken = fatal === -1 ? data : data.subarray(0, fatal);
+      this.#idle = taken.length > 0 ? endsIdle(taken) : this.#idle;
+      this.#ready ||= this.#idle;
+      if (taken.length > 0) this.emit('data', taken);
+      if (fatal !== -1) this.#broke(fatalError(data.subarray(fatal)));
     });
     wire.on('drain', () => this.emit('drain'));
     for (const { data, written } of this.#waiting.splice(0)) this.write(data, written);
@@ -164,6 +170,29 @@ const IDLE = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
 
 function endsIdle(data: Buffer): boolean {
   return data.length >= IDLE.length && IDLE.equals(data.subarray(data.length - IDLE.length));
+}
+
+/**
+ * Where the error begins with which the server ends a session, -1 where there is none: always the
+ * last message. The client would keep it for the first statement of its next connection, and give
+ * the second one the answer to the first.
+ */
+function fatalAt(data: Buffer): number {
+  const severity = Math.max(data.lastIndexOf('VFATAL\0'), data.lastIndexOf('VPANIC\0'));
+  for (let at = severity; at >= 0 && severity - at < 64; at--) {
+    if (data[at] === 0x45 && data.readUInt32BE(at + 1) === data.length - at - 1) return at;
+  }
+  return -1;
+}
+
+function fatalError(message: Buffer): Error {
+  const fields = new Map(
+    message
+      .toString('utf8', 5)
+      .split('\0')
+      .map((field) => [field[0], field.slice(1)]),
+  );
+  return Object.assign(new Error(fields.get('M')), { code: fields.get('C') });
 }
 
 /** Makes the client's connections, to each host of the URL in turn; for its option `socket`. */
