@@ -1,5 +1,5 @@
 import { ConfigResourceTypes, Partitioners, type Producer } from 'kafkajs';
-import pino from 'pino';
+import pino, { type Logger } from 'pino';
 import type { LogMessage, Source } from '../../../src/domain/log.ts';
 import { createKafkaClient, type KafkaSettings } from '../../../src/engine/sources/kafka-client.ts';
 import { createKafkaSource } from '../../../src/engine/sources/kafka-source.ts';
@@ -14,10 +14,12 @@ export interface KafkaLog {
   groupId: string;
   producer: Producer;
   /** Another source of the group; closed by `close`. */
-  source(options?: { metadataMaxAgeMs?: number }): Source;
+  source(options?: { metadataMaxAgeMs?: number; logger?: Logger }): Source;
   append(messages: LogMessage[]): Promise<void>;
   /** Changes settings of the topic. */
   configure(settings: Record<string, string>): Promise<void>;
+  /** As `kafka-consumer-groups --reset-offsets` does it; the group must have no members. */
+  resetGroup(offset: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -72,6 +74,17 @@ export async function kafkaLog(options: { partitions: number }): Promise<KafkaLo
       await kafka.admin.alterConfigs({
         validateOnly: false,
         resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries }],
+      });
+    },
+    async resetGroup(offset) {
+      const { partitions } = options;
+      await kafka.admin.setOffsets({
+        groupId,
+        topic,
+        partitions: Array.from({ length: partitions }, (_, partition) => ({
+          partition,
+          offset: String(offset),
+        })),
       });
     },
     async close() {

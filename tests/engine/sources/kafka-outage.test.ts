@@ -116,8 +116,7 @@ describe.skipIf(noKafkaServer)('Kafka as a source, when the log moves', () => {
     const first = await follow(source);
     await eventually('all read', () => first.seen.size === 60);
     await source.close();
-    const { admin } = log.kafka;
-    await admin.resetOffsets({ groupId: log.groupId, topic: log.topic, earliest: true });
+    await log.resetGroup(0);
     const second = await follow(log.source());
     await eventually('all read again', () => second.seen.size === 60);
   }, 60_000);
