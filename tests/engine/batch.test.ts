@@ -1,0 +1,162 @@
+import { describe, expect, test } from 'bun:test';
+import fc from 'fast-check';
+import type { Transition } from '../../src/domain/alert.ts';
+import type { LogRecord } from '../../src/domain/log.ts';
+import { addReading, createBatch, shouldFlush, waitMs } from '../../src/engine/batch.ts';
+import type { Decoded } from '../../src/engine/decode.ts';
+import { addRecord, type EvaluateContext } from '../../src/engine/evaluate.ts';
+
+const POLICY = { maxRows: 10, maxWaitMs: 100 };
+const transition = {} as Transition;
+
+function batchOf(records: number, more: { transitions?: number; bytes?: number } = {}) {
+  const batch = createBatch();
+  batch.records = records;
+  batch.openedAtMs = 1_000;
+  batch.bytes = more.bytes ?? 0;
+  batch.transitions.push(...Array(more.transitions ?? 0).fill(transition));
+  return batch;
+}
+
+describe('a batch is written', () => {
+  const at = (ms: number, recordsBehind = 0) => ({ ms: 1_000 + ms, recordsBehind });
+  test('when it is full, old enough or large', () => {
+    expect(shouldFlush(batchOf(9), POLICY, at(99))).toBe(false);
+    expect(shouldFlush(batchOf(10), POLICY, at(0))).toBe(true);
+    expect(shouldFlush(batchOf(1), POLICY, at(100))).toBe(true);
+    expect(shouldFlush(batchOf(1, { bytes: 2 ** 20 }), POLICY, at(0))).toBe(false);
+    expect(shouldFlush(batchOf(1, { bytes: 2 ** 23 }), POLICY, at(0))).toBe(true);
+  });
+
+  test('at once with a transition, but not while much is still to be read', () => {
+    expect(shouldFlush(batchOf(1, { transitions: 1 }), POLICY, at(0))).toBe(true);
+    expect(shouldFlush(batchOf(1, { transitions: 1 }), POLICY, at(0, 10))).toBe(true);
+    expect(shouldFlush(batchOf(1, { transitions: 1 }), POLICY, at(0, 1_000))).toBe(false);
+    // Of a change of the rules: nothing will come to fill it.
+    expect(shouldFlush(batchOf(0, { transitions: 1 }), POLICY, at(0, 1_000))).toBe(true);
+  });
+
+  test('never while there is nothing in it', () => {
+    expect(shouldFlush(batchOf(0), POLICY, at(1e9))).toBe(false);
+  });
+
+  test('no later than its wait says', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 300 }), (ms) => {
+        const batch = batchOf(1);
+        const wait = waitMs(batch, POLICY, 1_000 + ms);
+        expect(wait).toBeGreaterThanOrEqual(0);
+        expect(wait === 0).toBe(shouldFlush(batch, POLICY, at(ms)));
+        expect(shouldFlush(batch, POLICY, at(ms + wait))).toBe(true);
+      }),
+    );
+  });
+});
+
+test('of readings with one key the first stays, and no two keys are taken for one', () => {
+  const name = fc.constantFrom('1', '2', '11', '12', 'a', '1-2');
+  const key = fc.record({
+    time: fc.constantFrom(1, 11, 2),
+    sequenceId: fc.constantFrom(1, 11, 2),
+    userId: name,
+    deviceId: name,
+  });
+  fc.assert(
+    fc.property(fc.array(key, { maxLength: 60 }), (keys) => {
+      const batch = createBatch();
+      for (const [offset, one] of keys.entries()) {
+        addReading(batch, {
+          offset,
+          extraText: null,
+          reading: { ...one, columns: {}, extra: null },
+        });
+      }
+      const naive = new Map<string, number>();
+      for (const [offset, one] of keys.entries()) {
+        const text = JSON.stringify(one, ['time', 'sequenceId', 'userId', 'deviceId']);
+        if (!naive.has(text)) naive.set(text, offset);
+      }
+      expect(batch.readings.map(({ offset }) => offset)).toEqual([...naive.values()]);
+      expect(batch.readings.length + batch.duplicates).toBe(keys.length);
+    }),
+  );
+});
+
+describe('a record', () => {
+  const counters = () => ({
+    records: 0,
+    batches: 0,
+    live: 0,
+    late: 0,
+    replay: 0,
+    future: 0,
+    deadLetters: 0,
+    transitions: 0,
+    rewinds: 0,
+    gaps: 0,
+  });
+  const context = (more: Partial<EvaluateContext> = {}): EvaluateContext => ({
+    partition: 3,
+    watermark: 4,
+    maxClockSkew: 1_000,
+    stateOf: () => undefined,
+    rules: new Map([['u', { userId: 'u', version: 1, shorthands: {}, rules: [], effective: [] }]]),
+    counters: counters(),
+    ...more,
+  });
+  const record = (offset: number, arrivalMs = 5): LogRecord => ({
+    offset,
+    arrivalMs,
+    key: null,
+    topic: 't',
+    value: new Uint8Array(7),
+  });
+  const reading = (time: number, sequenceId = time): Decoded => ({
+    ok: true,
+    topic: 't',
+    extraText: null,
+    reading: { time, sequenceId, userId: 'u', deviceId: 'd', columns: {}, extra: null },
+  });
+
+  test('at or below the watermark is stored and leaves no other trace', () => {
+    const batch = createBatch();
+    const given = context();
+    addRecord(batch, record(4), reading(1), given);
+    expect([batch.readings.length, batch.devices.size, batch.replay]).toEqual([1, 0, true]);
+    addRecord(batch, record(5), reading(2), given);
+    expect([batch.readings.length, batch.devices.size]).toEqual([2, 1]);
+    expect(given.counters).toMatchObject({ replay: 1, live: 1 });
+  });
+
+  test('moves its device one version on for each batch, however many there are', () => {
+    const batch = createBatch();
+    const given = context();
+    for (const time of [10, 30, 20]) addRecord(batch, record(time), reading(time), given);
+    expect(batch.devices.get('u/d')).toMatchObject({
+      version: 1,
+      newestTime: 30,
+      partition: 3,
+      firstSeenAt: 5_000,
+    });
+    expect(given.counters).toMatchObject({ live: 2, late: 1 });
+    const before = batch.devices.get('u/d');
+    const next = createBatch();
+    addRecord(next, record(40, 4), reading(40), context({ stateOf: () => before }));
+    addRecord(next, record(41, 6), reading(41), context({ stateOf: () => before }));
+    expect(next.devices.get('u/d')).toMatchObject({
+      version: 2,
+      newestTime: 41,
+      firstSeenAt: 5_000,
+      lastArrivalAt: 6_000,
+    });
+    expect(before?.version).toBe(1);
+  });
+
+  test('of the FUTURE moves no time', () => {
+    const batch = createBatch();
+    addRecord(batch, record(5), reading(6_001), context());
+    expect(batch.devices.get('u/d')?.newestTime).toBeNull();
+    addRecord(batch, record(6), reading(6_000), context());
+    expect(batch.devices.get('u/d')?.newestTime).toBe(6_000);
+  });
+});
