@@ -234,3 +234,37 @@ describe.skipIf(noMosquitto)('retained messages', () => {
     TEST_MS,
   );
 });
+
+describe.skipIf(noMosquitto)('several bridges', () => {
+  test(
+    'of a shared group have each message once between them',
+    async () => {
+      const { url } = await mosquitto();
+      const logs = [memoryLog(), memoryLog()] as const;
+      for (const [i, { appender }] of logs.entries()) {
+        const member = { clientId: `bridge-${i}`, sharedGroup: 'bridges' };
+        await cleanup.bridge({ url, protocolVersion: 5, appender, ...member });
+      }
+      const client = await cleanup.client(url);
+      await publishNumbers(client, { count: 200 });
+      const texts = () => logs.flatMap((log) => log.texts());
+      await until('all of them', () => texts().length >= 200);
+      expect(texts().sort()).toEqual(upTo(200).map(String).sort());
+      expect(Math.min(...logs.map(({ messages }) => messages.length))).toBeGreaterThan(0);
+    },
+    TEST_MS,
+  );
+
+  test(
+    'of one client id and no election are told what is wrong',
+    async () => {
+      const { url } = await mosquitto();
+      const options = { url, protocolVersion: 5, appender: memoryLog().appender } as const;
+      const first = await cleanup.bridge(options);
+      await cleanup.bridge(options);
+      const said = () => first.lines.map(({ message }) => message).join();
+      await until('a line', () => said().includes('two bridges use one id'));
+    },
+    TEST_MS,
+  );
+});

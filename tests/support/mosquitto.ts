@@ -51,7 +51,7 @@ allow_anonymous ${settings.includes('password_file') ? 'false' : 'true'}
 persistence true
 persistence_location ${folder}/
 max_queued_messages 0
-max_inflight_messages 0
+${settings.includes('max_inflight_messages') ? '' : 'max_inflight_messages 0'}
 log_dest stderr
 log_type error
 log_type warning
