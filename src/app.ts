@@ -13,6 +13,7 @@ import { createEmbeddedSource } from './engine/sources/embedded-source.ts';
 import { model } from './model.ts';
 import { startBroker } from './mqtt/broker.ts';
 import { connectMqtt } from './mqtt/client.ts';
+import { createAuthenticate } from './schema/authenticate.ts';
 import { startServer } from './schema/server.ts';
 import { createAlertEventTail } from './store/alert-event-tail.ts';
 import { connect } from './store/connection.ts';
@@ -155,6 +156,7 @@ async function startParts(
     feed: engine.feed,
     engineStatus: engine.status,
     readiness: () => readiness(engine, log),
+    authenticate: config.authJwtSecret === null ? null : createAuthenticate(config.authJwtSecret),
     logger,
   });
   releases.push(() => server.close());

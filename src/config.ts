@@ -1,14 +1,16 @@
 /** The environment, read here and nowhere else. docs/configuration.md is made from this table. */
 import { z } from 'zod';
 import {
+  address,
   duration,
   folder,
   integer,
+  isLoopback,
   type Kind,
-  loopback,
   oneOf,
   pemFile,
   port,
+  secret,
   size,
   text,
   url,
@@ -47,9 +49,17 @@ const anyText = text('text', /^/, 'write any text');
 export const SETTINGS = {
   host: setting(
     'HOST',
-    loopback,
+    address,
     '127.0.0.1',
-    'Address that every server listens on. Only loopback, as there is no authentication yet.',
+    'Address of the API. Another than loopback needs `AUTH_JWT_SECRET`. The embedded broker and ' +
+      'PostgreSQL stay on loopback.',
+  ),
+  authJwtSecret: setting(
+    'AUTH_JWT_SECRET',
+    secret,
+    null,
+    'Secret of the HS256 tokens that HTTP and WebSocket then ask for: `sub` is the user, and ' +
+      '`"role": "operator"` makes an operator. Unset: only loopback may ask, as operator.',
   ),
   port: setting('PORT', port, '4000', 'GraphQL, GraphiQL, WebSocket and health checks.'),
   mqttPort: setting('MQTT_PORT', port, '1883', 'The embedded MQTT broker.'),
@@ -223,12 +233,27 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     ? contradictions(result.data as Config)
     : result.error.issues.map((issue) => {
         const { name, kind } = SETTINGS[issue.path[0] as keyof Config];
-        const value = env[name] ?? '';
-        return `${name}: ${JSON.stringify(kind.isUrl ? redactUrl(value) : value)} ${issue.message}`;
+        return `${name}: ${shown(kind, env[name] ?? '')} ${issue.message}`;
       });
-  faults.push(...unknownSettings(env, names));
+  faults.push(...openDoor(env), ...unknownSettings(env, names));
   if (faults.length > 0 || !result.success) throw new ConfigError(faults);
   return result.data as Config;
+}
+
+/** Whoever may ask without a token is the operator: so only this machine may. */
+function openDoor(env: Record<string, string | undefined>): string[] {
+  const host = env.HOST || SETTINGS.host.default;
+  if (env.AUTH_JWT_SECRET || isLoopback(host) || !address.schema.safeParse(host).success) return [];
+  return [
+    `HOST: "${host}" is not a loopback address, and there is no authentication; write 127.0.0.1, ` +
+      'or set AUTH_JWT_SECRET',
+  ];
+}
+
+/** A value as a fault shows it. */
+function shown(kind: Kind<unknown>, value: string): string {
+  if (kind.isSecret) return '***';
+  return JSON.stringify(kind.isUrl ? redactUrl(value) : value);
 }
 
 /** Settings that are right one by one and wrong together. */

@@ -77,7 +77,11 @@ Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.
   MQTT       ${app.mqttUrl}  (3.1.1; publish to users/{user}/devices/{device}/telemetry)
   Database   ${database}${app.dataDir === null ? '' : `\n  Data       ${app.dataDir}`}
 
-No authentication is set up: only this machine can reach it, and whoever does is the operator.
+${
+  config.authJwtSecret === null
+    ? 'No authentication is set up: only this machine can reach it, and whoever does is the operator.'
+    : 'The API asks for tokens: Authorization: Bearer <JWT>, or connectionParams over WebSocket.'
+}
 
 Try it in this folder. An alert: listen in a second shell, send the others from a third.
 ${tryAlerts(app)

@@ -21,6 +21,7 @@ describe('values', () => {
   test('an empty environment gives the defaults', () => {
     expect(loadConfig({})).toEqual({
       host: '127.0.0.1',
+      authJwtSecret: null,
       port: 4000,
       mqttPort: 1883,
       mqttUrl: null,
@@ -100,8 +101,9 @@ describe('faults', () => {
     ['PORT', 'abc', 'PORT: "abc" is not a port; write a number from 0 to 65535'],
     ['PORT', '65536', 'PORT: "65536" is not a port; write a number from 0 to 65535'],
     ['BATCH_MAX_ROWS', '1e3', 'is not a whole number in range; write one from 1 to 50000'],
-    ['HOST', '0.0.0.0', 'is not a loopback address, and there is no authentication yet'],
-    ['HOST', '::', 'write 127.0.0.1, ::1 or localhost'],
+    ['HOST', '0.0.0.0', 'is not a loopback address, and there is no authentication'],
+    ['HOST', 'example.org', 'is not an address to listen on'],
+    ['AUTH_JWT_SECRET', 'too short', 'a secret of 32 characters or more'],
     ['MAX_CLOCK_SKEW', '5', 'write such as 90s, 5m or PT5M'],
     ['MAX_CLOCK_SKEW', 'PT', 'is not a duration'],
     ['MAX_CLOCK_SKEW', 'P1M', 'is not a duration'],
@@ -126,12 +128,18 @@ describe('faults', () => {
   test('all are reported together, in one message', () => {
     const faults = faultsOf({ PORT: 'x', HOST: '1.2.3.4', LOG_LEVEL: 'x', BATCH_MAX_ROW: '1' });
     expect(faults.map((fault) => fault.split(/[: ]/)[0])).toEqual([
-      'HOST',
       'PORT',
       'LOG_LEVEL',
+      'HOST',
       'BATCH_MAX_ROW',
     ]);
     expect(new ConfigError(faults).message).toContain('PORT: "x"');
+  });
+
+  test('with tokens any address will do, and the secret is never shown', () => {
+    const AUTH_JWT_SECRET = 'k'.repeat(32);
+    expect(loadConfig({ HOST: '0.0.0.0', AUTH_JWT_SECRET }).host).toBe('0.0.0.0');
+    expect(faultsOf({ AUTH_JWT_SECRET: 'my short one' })[0]).not.toContain('short one');
   });
 
   test('the port of an embedded part that is not started clashes with nothing', () => {

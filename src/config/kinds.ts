@@ -1,6 +1,6 @@
 /** The kinds of values that settings have: each reads the text of an environment variable. */
 import { readFileSync } from 'node:fs';
-import { isIPv4 } from 'node:net';
+import { isIP, isIPv4 } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { parseDuration } from '../domain/duration.ts';
@@ -13,6 +13,8 @@ export interface Kind<T> {
   schema: z.ZodType<T, string>;
   /** A fault shows the value only without its secrets. */
   isUrl?: boolean;
+  /** A fault shows nothing of the value. */
+  isSecret?: boolean;
 }
 
 /** `parse` gives null for a text that is not `what`; `fix` says what to write instead. */
@@ -58,15 +60,28 @@ export const port: Kind<number> = {
   }),
 };
 
-export const loopback: Kind<string> = kind(
-  'loopback address',
-  'a loopback address, and there is no authentication yet',
-  'write 127.0.0.1, ::1 or localhost',
-  (value) =>
-    value === 'localhost' || value === '::1' || (isIPv4(value) && value.startsWith('127.'))
-      ? value
-      : null,
+/** Whether only programs of this machine can reach a server that listens there. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+}
+
+export const address: Kind<string> = kind(
+  'address',
+  'an address to listen on',
+  'write 127.0.0.1, ::1, localhost, or 0.0.0.0 for every interface',
+  (value) => (value === 'localhost' || isIP(value) ? value : null),
 );
+
+/** At least as long as the hash of HS256, as RFC 7518 asks. */
+export const secret: Kind<string> = {
+  ...kind(
+    'secret',
+    'a secret of 32 characters or more',
+    '`openssl rand -hex 32` makes one',
+    (value) => (value.length >= 32 ? value : null),
+  ),
+  isSecret: true,
+};
 
 export function oneOf<const T extends string>(...values: T[]): Kind<T> {
   const list = values.join(', ');

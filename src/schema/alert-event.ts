@@ -1,8 +1,10 @@
 import type { AlertEvent } from '../domain/alert.ts';
 import { SEVERITIES, type Severity } from '../domain/rule.ts';
+import type { AlertRow } from '../store/alert-columns.ts';
 import { alertEventRange } from '../store/alert-event-range.ts';
 import { PrunedError } from '../store/alert-event-tail.ts';
 import { alertEventsOf } from '../store/alert-events-of.ts';
+import { alertsById } from '../store/alerts-by-id.ts';
 import { alertLoader } from './alert.ts';
 import type { Builder } from './builder.ts';
 import type { Context } from './context.ts';
@@ -80,7 +82,11 @@ function definePush(builder: Builder): void {
         const after = await startingSeq(context, args.after ?? null);
         return deliveries(context, (signal) => follow(context, filter, after, signal));
       },
-      resolve: (delivery, _, context) => delivered(delivery, context),
+      resolve: (delivery, _, context) => {
+        const { event, alert } = delivered(delivery, context);
+        if (alert !== null) alertLoader(context).prime(event.alertId, alert);
+        return event;
+      },
     }),
   );
 }
@@ -99,6 +105,14 @@ async function startingSeq({ sql }: Context, after: number | null): Promise<numb
 }
 
 const READ_AHEAD = 500;
+/** Alerts are read for many events at once; what was read longer ago is read anew. */
+const PRESENT_MS = 250;
+
+/** An event with its alert as it is now; null where retention has taken that. */
+interface Followed {
+  event: AlertEvent;
+  alert: AlertRow | null;
+}
 
 interface Filter {
   userId: string | null;
@@ -113,11 +127,11 @@ interface Filter {
  * @throws UNAVAILABLE while the database is away, OUT_OF_RANGE when overtaken by retention
  */
 async function* follow(
-  { tail }: Context,
+  { tail, sql }: Context,
   filter: Filter,
   after: number,
   signal: AbortSignal,
-): AsyncIterableIterator<AlertEvent> {
+): AsyncIterableIterator<Followed> {
   let seq = after;
   while (true) {
     await tail.wait(seq, signal);
@@ -126,12 +140,19 @@ async function* follow(
       if (!(error instanceof PrunedError)) throw error;
       throw apiError('OUT_OF_RANGE', `events after ${seq} are past their retention`);
     });
-    for (const event of events) {
-      seq = event.seq;
-      if (!matches(event, filter)) continue;
-      yield event;
+    const wanted = events.filter((event) => matches(event, filter));
+    let alerts = new Map<string, AlertRow>();
+    let readAt = Number.NEGATIVE_INFINITY;
+    for (const [index, event] of wanted.entries()) {
+      if (performance.now() - readAt > PRESENT_MS) {
+        const ids = new Set(wanted.slice(index).map((later) => later.alertId));
+        readAt = performance.now();
+        alerts = new Map((await alertsById(sql, [...ids])).map((alert) => [alert.id, alert]));
+      }
+      yield { event, alert: alerts.get(event.alertId) ?? null };
       if (signal.aborted) return;
     }
+    seq = events.at(-1)?.seq ?? seq;
   }
 }
 

@@ -7,7 +7,6 @@ import { type AlertFilter, alertsPage } from '../store/alerts-page.ts';
 import type { Builder } from './builder.ts';
 import { type Connection, connectionType, page, pageComplexity } from './connection.ts';
 import type { Context } from './context.ts';
-import { deviceLoader } from './device.ts';
 import { requestLoader } from './request-loader.ts';
 import { ruleSetLoader } from './rule-set.ts';
 import { maySee, requireOperator } from './viewer.ts';
@@ -46,14 +45,11 @@ function defineAlertType(builder: Builder): void {
       user: t.field({ type: 'User', resolve: (alert) => ({ id: alert.userId }) }),
       device: t.field({
         type: 'Device',
-        resolve: async (alert, _, context) =>
-          (await deviceLoader(context).load(alert)) ?? {
-            // Its state was deleted by hand: what the alert itself knows of it.
-            userId: alert.userId,
-            deviceId: alert.deviceId,
-            firstSeenAt: alert.arrivalTime,
-            lastSeenAt: alert.arrivalTime,
-          },
+        resolve: ({ userId, deviceId, arrivalTime }) => ({
+          userId,
+          deviceId,
+          arrivedAt: arrivalTime,
+        }),
       }),
       rule: t.field({
         type: 'Rule',

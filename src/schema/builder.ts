@@ -10,9 +10,9 @@ import type { Zone } from '../domain/zone.ts';
 import type { LaneState, LaneStatus } from '../engine/status.ts';
 import type { AlertRow } from '../store/alert-columns.ts';
 import type { DeadLetterRow } from '../store/dead-letters-page.ts';
-import type { DeviceRow } from '../store/device-columns.ts';
 import type { PageInfo } from './connection.ts';
 import type { Context } from './context.ts';
+import type { DeviceSource } from './device.ts';
 import { apiError } from './errors.ts';
 import type { IngestStatus } from './ingest.ts';
 import type { RuleOf } from './rule.ts';
@@ -50,7 +50,7 @@ export interface SchemaTypes {
   };
   Objects: {
     User: User;
-    Device: DeviceRow;
+    Device: DeviceSource;
     Reading: Reading;
     TelemetrySeries: TelemetrySeries;
     TelemetryPoint: TelemetryPoint;

@@ -1,8 +1,10 @@
+import type { Micros } from '../domain/time.ts';
 import type { DeviceRow } from '../store/device-columns.ts';
 import { type DeviceKey, devicesByKey } from '../store/devices-by-key.ts';
 import { devicesPage } from '../store/devices-page.ts';
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
+import type { Context } from './context.ts';
 import { requestLoader } from './request-loader.ts';
 
 /** Both names hold no `/`, as they are levels of a topic. */
@@ -17,6 +19,20 @@ export const deviceLoader = requestLoader<DeviceKey, DeviceRow | null>(async (ke
   return keys.map((key) => byKey.get(deviceKey(key)) ?? null);
 }, deviceKey);
 
+/** A device as a resolver hands it on: its name is enough, the rest is read where it is asked for. */
+export interface DeviceSource extends DeviceKey {
+  firstSeenAt?: Micros;
+  lastSeenAt?: Micros | null;
+  /** What stands in where its state was deleted by hand: when a message of it arrived. */
+  arrivedAt?: Micros;
+}
+
+async function seen(device: DeviceSource, context: Context): Promise<DeviceSource> {
+  if (device.firstSeenAt !== undefined) return device;
+  const row = await deviceLoader(context).load(device);
+  return row ?? { ...device, firstSeenAt: device.arrivedAt, lastSeenAt: device.arrivedAt };
+}
+
 export function defineDevice(builder: Builder): void {
   builder.objectType('Device', {
     description: 'A device that has sent at least one message that was stored.',
@@ -24,14 +40,16 @@ export function defineDevice(builder: Builder): void {
       id: t.id({ resolve: (device) => globalId('Device', device.userId, device.deviceId) }),
       deviceId: t.exposeID('deviceId', { description: "The user's own name for it." }),
       user: t.field({ type: 'User', resolve: (device) => ({ id: device.userId }) }),
-      firstSeenAt: t.expose('firstSeenAt', {
+      firstSeenAt: t.field({
         type: 'DateTime',
         description: 'When its first message arrived.',
+        resolve: async (device, _, context) => (await seen(device, context)).firstSeenAt as Micros,
       }),
-      lastSeenAt: t.expose('lastSeenAt', {
+      lastSeenAt: t.field({
         type: 'DateTime',
         nullable: true,
         description: 'When its newest message arrived, whatever time that was dated.',
+        resolve: async (device, _, context) => (await seen(device, context)).lastSeenAt,
       }),
     }),
   });

@@ -1,5 +1,6 @@
 import { type GraphQLSchema, parse } from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
+import { type Authenticate, bearerToken } from './authenticate.ts';
 import { type Context, createContext, type SchemaDeps, type Viewer } from './context.ts';
 import { publicError } from './errors.ts';
 import { GRAPHIQL_OPTIONS, renderGraphiQL } from './graphiql.ts';
@@ -9,17 +10,35 @@ export type Yoga = YogaServerInstance<Record<string, unknown>, Context>;
 /** A document of that size takes milliseconds to validate; its time grows with the square. */
 const MAX_TOKENS = 5_000;
 
+interface Initial {
+  /** Absent where the operation came by WebSocket. */
+  request?: Request;
+  /** Of the socket, once it said who it is. */
+  viewer?: Viewer | null;
+}
+
 /** The GraphQL server behind HTTP and WebSocket alike. */
-export function createGraphqlHttp(deps: SchemaDeps, schema: GraphQLSchema, viewer: Viewer): Yoga {
+export function createGraphqlHttp(
+  deps: SchemaDeps,
+  schema: GraphQLSchema,
+  options: { authenticate: Authenticate; openToOrigins: boolean },
+): Yoga {
+  async function viewerOf({ request, viewer }: Initial): Promise<Viewer> {
+    if (viewer) return viewer;
+    const token = bearerToken(request?.headers.get('authorization') ?? null);
+    return (await options.authenticate(token)).viewer;
+  }
+
   return createYoga<Record<string, unknown>, Context>({
     schema,
     graphqlEndpoint: '/graphql',
-    context: () => createContext(deps, viewer),
+    context: async (initial) => createContext(deps, await viewerOf(initial as Initial)),
     graphiql: GRAPHIQL_OPTIONS,
     renderGraphiQL,
     landingPage: false,
-    // A foreign origin is refused before; nobody else needs to read across origins.
-    cors: false,
+    // With tokens any page may ask, as no browser adds one by itself. Without, a foreign origin is
+    // refused before, and nobody needs to read across origins.
+    cors: options.openToOrigins ? { origin: '*', credentials: false } : false,
     batching: false,
     multipart: false,
     logging: false,

@@ -1,12 +1,16 @@
-import type { ExecutionArgs, GraphQLError } from 'graphql';
+import { type ExecutionArgs, GraphQLError } from 'graphql';
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL, handleProtocols, makeServer } from 'graphql-ws';
 import type { Logger } from 'pino';
+import { type Authenticate, bearerToken } from './authenticate.ts';
+import type { Viewer } from './context.ts';
 import { badArgument, publicError } from './errors.ts';
 import type { Yoga } from './graphql-http.ts';
 
 /** What a socket of Bun.serve carries: set at the upgrade. */
 export interface SocketData {
   socket: OpenSocket | null;
+  /** Set once the client has said who it is. */
+  viewer: Viewer | null;
 }
 
 type BunSocket = Bun.ServerWebSocket<SocketData>;
@@ -17,6 +21,8 @@ interface OpenSocket {
   closed: (code: number, reason: string) => Promise<void>;
   /** Resolves the sends that wait for the client to read on. */
   drained: () => void;
+  /** Ends the socket with its token. */
+  expiry: ReturnType<typeof setTimeout> | null;
 }
 
 export interface GraphqlWs {
@@ -30,13 +36,14 @@ export interface GraphqlWs {
 export interface GraphqlWsOptions {
   yoga: Yoga;
   logger: Pick<Logger, 'error' | 'debug'>;
-  /** May refuse a client by returning false; a throw closes the socket too. */
-  onConnect?: (connectionParams: unknown) => boolean | Promise<boolean>;
+  authenticate: Authenticate;
   /** Subscriptions of one socket at a time. */
   maxOperations?: number;
 }
 
-const CLOSE = { goingAway: 1001, internalError: 4500 } as const;
+const CLOSE = { goingAway: 1001, unauthorized: 4401, internalError: 4500 } as const;
+/** What a timer takes at the most; a token that outlives it is checked again then. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 
@@ -47,21 +54,45 @@ const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 export function createGraphqlWs({
   yoga,
   logger,
-  onConnect = () => true,
+  authenticate,
   maxOperations = 100,
 }: GraphqlWsOptions): GraphqlWs {
   const sockets = new Set<BunSocket>();
   const server = makeServer<Record<string, unknown>, BunSocket>({
-    onConnect: ({ connectionParams }) => onConnect(connectionParams),
+    onConnect: ({ connectionParams, extra }) => admit(extra, connectionParams),
     onSubscribe: async (ctx, _id, payload) => {
       if (Object.keys(ctx.subscriptions).length > maxOperations) {
         return [badArgument('', `at most ${maxOperations} operations at once on one socket`)];
       }
-      return await executionArgs(yoga, logger, payload);
+      return await executionArgs(yoga, logger, payload, ctx.extra.data.viewer);
     },
     execute: (args) => enveloped(args).execute(args) as never,
     subscribe: (args) => enveloped(args).subscribe(args) as never,
   });
+
+  /** The token comes in connectionParams, as browsers can't set a header on a WebSocket. */
+  async function admit(ws: BunSocket, params: Record<string, unknown> = {}): Promise<boolean> {
+    try {
+      const token = bearerToken(params.Authorization ?? params.authorization);
+      const { viewer, expiresAtMs } = await authenticate(token);
+      ws.data.viewer = viewer;
+      if (expiresAtMs !== null) closeAt(ws, expiresAtMs);
+      return true;
+    } catch (error) {
+      if (!(error instanceof GraphQLError)) throw error;
+      ws.close(CLOSE.unauthorized, error.message);
+      return false;
+    }
+  }
+
+  function closeAt(ws: BunSocket, timeMs: number): void {
+    const { socket } = ws.data;
+    if (socket === null) return;
+    const left = timeMs - Date.now();
+    const end = () => ws.close(CLOSE.unauthorized, 'the token has expired');
+    const next = left > MAX_TIMER_MS ? () => closeAt(ws, timeMs) : end;
+    socket.expiry = setTimeout(next, Math.min(left, MAX_TIMER_MS));
+  }
 
   function fail(ws: BunSocket, error: unknown): void {
     logger.error({ err: error }, 'GraphQL over WebSocket: unexpected error');
@@ -74,6 +105,7 @@ export function createGraphqlWs({
     const socket: OpenSocket = {
       receive: async () => {},
       closed: async () => {},
+      expiry: null,
       drained: () => {
         const resolved = waiting;
         waiting = [];
@@ -119,6 +151,7 @@ export function createGraphqlWs({
       drain: (ws) => ws.data.socket?.drained(),
       async close(ws, code, reason) {
         sockets.delete(ws);
+        clearTimeout(ws.data.socket?.expiry ?? undefined);
         ws.data.socket?.drained();
         try {
           await ws.data.socket?.closed(code, reason);
@@ -147,10 +180,12 @@ async function executionArgs(
   yoga: Yoga,
   logger: Pick<Logger, 'error'>,
   payload: { query: string; operationName?: string | null; variables?: object | null },
+  viewer: Viewer | null,
 ): Promise<ExecutionArgs | readonly GraphQLError[]> {
   try {
     const { schema, execute, subscribe, contextFactory, parse, validate } = yoga.getEnveloped({
       params: payload,
+      viewer,
     });
     const document = parse(payload.query);
     const errors = validate(schema, document) as readonly GraphQLError[];

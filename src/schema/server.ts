@@ -1,8 +1,9 @@
 import type { Logger } from 'pino';
 import { StartError } from '../domain/start-error.ts';
+import { type Authenticate, everybodyIsOperator } from './authenticate.ts';
 import type { SchemaDeps } from './context.ts';
 import { createGraphqlHttp } from './graphql-http.ts';
-import { createGraphqlWs, type GraphqlWsOptions, type SocketData } from './graphql-ws.ts';
+import { createGraphqlWs, type SocketData } from './graphql-ws.ts';
 import { createSchema } from './index.ts';
 import { createMetrics } from './metrics.ts';
 import { foreignRequest } from './same-origin.ts';
@@ -14,7 +15,8 @@ export interface ServerOptions extends SchemaDeps {
   logger: Logger;
   /** Whether the process can take in and store; the reason goes to /readyz. */
   readiness: () => { ok: boolean; reason?: string };
-  onConnect?: GraphqlWsOptions['onConnect'];
+  /** Null: whoever may ask is the operator, and only this machine may. */
+  authenticate?: Authenticate | null;
   /** How long `close` waits for requests under way. */
   closeDeadlineMs?: number;
 }
@@ -33,21 +35,24 @@ const IDLE_TIMEOUT_SECONDS = 60;
 
 /**
  * GraphQL over HTTP and WebSocket on /graphql, with GraphiQL for browsers; /healthz, /readyz and
- * /metrics. Everybody who may ask is the operator, so only this machine may.
+ * /metrics. Without tokens only this machine may ask.
  *
  * @throws StartError where the port can't be had
  */
 export async function startServer(options: ServerOptions): Promise<HttpServer> {
   const { logger, closeDeadlineMs = 2_000 } = options;
-  const yoga = createGraphqlHttp(options, createSchema(options.model), { kind: 'operator' });
-  const sockets = createGraphqlWs({ yoga, logger, onConnect: options.onConnect });
+  const authenticate = options.authenticate ?? everybodyIsOperator;
+  const openToOrigins = authenticate !== everybodyIsOperator;
+  const schema = createSchema(options.model);
+  const yoga = createGraphqlHttp(options, schema, { authenticate, openToOrigins });
+  const sockets = createGraphqlWs({ yoga, logger, authenticate });
   const metrics = createMetrics(options.engineStatus);
 
   async function answer(
     request: Request,
     server: Bun.Server<SocketData>,
   ): Promise<Response | undefined> {
-    const refusal = foreignRequest(request.headers);
+    const refusal = openToOrigins ? null : foreignRequest(request.headers);
     if (refusal !== null) return text(403, refusal);
     const { pathname } = new URL(request.url);
     switch (pathname) {
@@ -85,7 +90,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
     if (!sockets.accepts(request.headers.get('sec-websocket-protocol'))) {
       return text(400, 'the WebSocket subprotocol here is graphql-transport-ws');
     }
-    const upgraded = server.upgrade(request, { data: { socket: null } });
+    const upgraded = server.upgrade(request, { data: { socket: null, viewer: null } });
     return upgraded ? undefined : text(400, 'not a WebSocket handshake');
   }
 

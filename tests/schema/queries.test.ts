@@ -98,7 +98,7 @@ test('an alert, its device, rule and events: one statement for each kind', async
     rule { ruleId } evidence { partition offset sequenceId eventTime arrivalTime }
     events { seq type status message alert { id } } } } }`);
   expect(errors).toBeUndefined();
-  expect(on.statements().slice(before)).toHaveLength(5);
+  expect(on.statements().slice(before)).toHaveLength(4);
   expect(data.alerts.nodes.map((alert: { id: string }) => alert.id)).toEqual([
     'a2',
     'a1',
