@@ -44,6 +44,7 @@ const topicName = text(
 );
 
 const anyText = text('text', /^/, 'write any text');
+const days = integer(1, 36_500);
 
 /** Every setting, in the order of the documentation. */
 export const SETTINGS = {
@@ -176,9 +177,34 @@ export const SETTINGS = {
   ),
   retentionDays: setting(
     'RETENTION_DAYS',
-    integer(1, 36_500),
+    days,
     null,
-    'Age in days at which readings are deleted. Unset: never.',
+    'Age at which readings are deleted, by whole months (weeks with TimescaleDB) once the last ' +
+      'reading in it is so old. Unset: never.',
+  ),
+  alertRetentionDays: setting(
+    'ALERT_RETENTION_DAYS',
+    days,
+    '365',
+    'Age at which resolved alerts are deleted.',
+  ),
+  eventRetentionDays: setting(
+    'EVENT_RETENTION_DAYS',
+    days,
+    '30',
+    'Age at which transitions of alerts are deleted, once published: how far `alertEvents` reaches.',
+  ),
+  deadLetterRetentionDays: setting(
+    'DEAD_LETTER_RETENTION_DAYS',
+    days,
+    '30',
+    'Age at which dead letters are deleted.',
+  ),
+  ruleRetentionDays: setting(
+    'RULE_RETENTION_DAYS',
+    days,
+    '365',
+    'Age at which former versions of rules are deleted.',
   ),
   shutdownDeadlineMs: setting(
     'SHUTDOWN_DEADLINE',

@@ -47,6 +47,10 @@ describe('values', () => {
       batchMaxWaitMs: 100,
       maxClockSkewMs: 300_000,
       retentionDays: null,
+      alertRetentionDays: 365,
+      eventRetentionDays: 30,
+      deadLetterRetentionDays: 30,
+      ruleRetentionDays: 365,
       shutdownDeadlineMs: 10_000,
       logLevel: 'info',
     });
