@@ -200,6 +200,7 @@ describe('the fence', () => {
       const one = await started();
       await stage.send({ device: 'a', at: 1, seq: 1, temperature: 90 });
       await stage.send({ device: 'b', at: 1, seq: 1, temperature: 20 });
+      await stage.send({ device: 'c', at: 1, seq: 1, temperature: 90 });
       await stage.stored();
       // Another writer has taken a reading of a at 100 s into account, and something about b.
       await stage.sql`
@@ -207,17 +208,20 @@ describe('the fence', () => {
           rules = jsonb_set(rules, '{rules,hot,time}', ${String(microsAt(100))}::text::jsonb)
         WHERE device_id = 'a'`;
       await stage.sql`UPDATE device_state SET version = version + 5 WHERE device_id = 'b'`;
-      // Fires on b, and would resolve on a, were its reading not LATE by now.
+      // Fires on b, holds on c, and would resolve on a, were its reading not LATE by now.
       await stage.send(
         { device: 'b', at: 2, seq: 2, temperature: 90 },
+        { device: 'c', at: 2, seq: 2, temperature: 91 },
         { device: 'a', at: 3, seq: 3, temperature: 20 },
       );
       await stage.stored();
-      expect(await stage.events()).toEqual(['FIRED hot a @ 1', 'FIRED hot b @ 2']);
+      const fired = ['FIRED hot a @ 1', 'FIRED hot c @ 1', 'FIRED hot b @ 2'];
+      expect(await stage.events()).toEqual(fired);
       const alerts = await stage.sql`SELECT device_id, status FROM alerts ORDER BY device_id`;
       expect(alerts.map((row) => Object.values(row))).toEqual([
         ['a', 'FIRING'],
         ['b', 'FIRING'],
+        ['c', 'FIRING'],
       ]);
       expect(one.engine.status().counters.rewinds).toBe(1);
       const states =
@@ -225,6 +229,7 @@ describe('the fence', () => {
       expect(states.map((row) => Object.values(row))).toEqual([
         ['a', 7],
         ['b', 7],
+        ['c', 2],
       ]);
     },
     TIMEOUT_MS,
