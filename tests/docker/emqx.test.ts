@@ -1,0 +1,250 @@
+import { afterAll, describe, expect, test } from 'bun:test';
+import { compileTopic } from '../../src/domain/topic.ts';
+import { model } from '../../src/model.ts';
+import {
+  alertsTopic,
+  configRejectedTopic,
+  configTopic,
+  manageTopic,
+} from '../../src/mqtt/topics.ts';
+import { testDatabase } from '../support/postgres.ts';
+import { exampleEnv, hoconValue, readCompose, readText } from './stack.ts';
+
+/** The queries of emqx.conf and the accounts of accounts.sql, on a database as migrated. */
+
+const env = exampleEnv();
+const { services } = await readCompose(env);
+const conf = await readText('docker/emqx.conf');
+const database = await testDatabase();
+const { sql } = database;
+const password = 'pump station 7';
+/** Roles belong to the whole server. */
+const emqxRole = `emqx_test_${process.pid}`;
+
+afterAll(async () => {
+  await sql.unsafe(`DROP OWNED BY ${emqxRole}; DROP ROLE ${emqxRole}`);
+  await database.drop();
+});
+
+await sql`INSERT INTO mqtt_users ${sql({
+  username: 'user_123',
+  password_hash: await Bun.password.hash(password, { algorithm: 'bcrypt', cost: 4 }),
+})}`;
+await sql.unsafe(`CREATE ROLE ${emqxRole}`);
+await runAccounts();
+await runAccounts();
+
+/** accounts.sql as psql runs it, bar the role, which is there. */
+async function runAccounts(): Promise<void> {
+  const variables = { ...services.accounts?.environment, EMQX_DATABASE_USER: emqxRole };
+  const text = await readText('docker/accounts.sql');
+  const values = new Map(
+    [...text.matchAll(/^\\getenv (\w+) (\w+)$/gm)].map(([, name, variable]) => {
+      const value = variables[variable as string];
+      if (!value) throw new Error(`docker-compose.yml gives accounts.sql no ${variable}`);
+      return [name as string, value] as const;
+    }),
+  );
+  const statements = text
+    .replace(/^\\(?:set|getenv) .*$/gm, '')
+    .replace(/^SELECT format[^;]*\\gexec$/m, '')
+    .replace(/:'(\w+)'/g, (_, name) => `'${values.get(name)}'`)
+    .replace(/:"(\w+)"/g, (_, name) => `"${values.get(name)}"`);
+  await sql.begin(async (tx) => {
+    await tx.unsafe(statements);
+  });
+}
+
+/** As EMQX prepares a query: each placeholder is a parameter. */
+async function query(after: string, username: string): Promise<Record<string, string>[]> {
+  const text = hoconValue(conf, 'query', after);
+  const params: string[] = [];
+  const prepared = text.replace(/\$\{username\}/g, () => `$${params.push(username)}`);
+  return await sql.begin(async (tx) => {
+    await tx.unsafe(`SET LOCAL ROLE ${emqxRole}`);
+    return [...(await tx.unsafe(prepared, params))] as Record<string, string>[];
+  });
+}
+
+const account = (username: string) => query('authentication =', username);
+const rights = (username: string) => query('sources =', username);
+
+/** EMQX's way (emqx_authz_rule, emqx_topic): the first row that matches decides, else no_match. */
+async function may(username: string, action: string, topic: string): Promise<boolean> {
+  for (const row of await rights(username)) {
+    expect(Object.keys(row).sort()).toEqual(['action', 'permission', 'topic']);
+    if (row.action !== action && row.action !== 'all') continue;
+    const filter = row.topic?.replaceAll(`\${username}`, username).split('/') ?? [];
+    if (wordsMatch(topic.split('/'), filter)) return row.permission === 'allow';
+  }
+  return hoconValue(conf, 'no_match') === 'allow';
+}
+
+function wordsMatch(words: string[], filter: string[]): boolean {
+  if (filter[0] === '#') return true;
+  if (words.length === 0 || filter.length === 0) return words.length === filter.length;
+  return (
+    (filter[0] === '+' || filter[0] === words[0]) && wordsMatch(words.slice(1), filter.slice(1))
+  );
+}
+
+describe('authentication', () => {
+  test('a user is found, with a hash that EMQX knows', async () => {
+    expect(hoconValue(conf, 'password_hash_algorithm.name')).toBe('bcrypt');
+    const [row, ...more] = await account('user_123');
+    expect(more).toEqual([]);
+    expect(await Bun.password.verify(password, row?.password_hash ?? '')).toBeTrue();
+    expect(await Bun.password.verify('pump station 8', row?.password_hash ?? '')).toBeFalse();
+  });
+
+  test('nobody else is', async () => {
+    expect(await account('user_124')).toEqual([]);
+    expect(await account("' OR true --")).toEqual([]);
+  });
+
+  test('Pulsegraph and Vector log in with the passwords of .env', async () => {
+    for (const [name = '', secret = ''] of [
+      [env.MQTT_USERNAME, env.MQTT_PASSWORD],
+      [services.vector?.environment?.MQTT_USERNAME, services.vector?.environment?.MQTT_PASSWORD],
+    ]) {
+      const [row] = await account(name);
+      expect(await Bun.password.verify(secret, row?.password_hash ?? '')).toBeTrue();
+    }
+  });
+
+  test.each(['', '+', '#', 'a/b', 'a+'])('an account named %j is refused', async (username) => {
+    const password_hash = `$2b$10$${'a'.repeat(53)}`;
+    const attempt = sql`INSERT INTO mqtt_users ${sql({ username, password_hash })}`.execute();
+    expect(attempt).rejects.toThrow('mqtt_users_username_check');
+  });
+
+  test('a password that was not hashed is refused', async () => {
+    const row = { username: 'user_125', password_hash: password };
+    expect(sql`INSERT INTO mqtt_users ${sql(row)}`.execute()).rejects.toThrow(
+      'password_hash_check',
+    );
+  });
+
+  test('EMQX may read accounts and rights, and nothing else', async () => {
+    const read = (table: string) =>
+      sql.begin(async (tx) => {
+        await tx.unsafe(`SET LOCAL ROLE ${emqxRole}`);
+        await tx.unsafe(`SELECT FROM ${table}`);
+      });
+    await read('mqtt_acl');
+    expect(read('raw_telemetry')).rejects.toThrow('permission denied');
+    expect(read('user_configs')).rejects.toThrow('permission denied');
+  });
+});
+
+describe('rights', () => {
+  const telemetry = compileTopic(model.topic);
+  const own = telemetry.format({ userId: 'user_123', deviceId: 'pump_1' });
+
+  test('of a user: the topics of the model and of src/mqtt/topics.ts, under its own name', async () => {
+    const name = `\${username}`;
+    const rows = (await rights('user_123')).map(({ action, topic }) => `${action} ${topic}`);
+    expect(rows.toSorted()).toEqual(
+      [
+        `publish ${telemetry.format({ userId: name, deviceId: 'x' }).replace('/x/', '/+/')}`,
+        `publish ${configTopic.format(name)}`,
+        `publish ${manageTopic.format(name)}`,
+        `subscribe ${configTopic.format(name)}`,
+        `subscribe ${configRejectedTopic.format(name)}`,
+        `subscribe ${alertsTopic.format(name)}`,
+      ].toSorted(),
+    );
+  });
+
+  test.each([
+    ['publish', own, true],
+    ['publish', 'users/user_123/config', true],
+    ['publish', 'users/user_123/alerts/manage', true],
+    ['subscribe', 'users/user_123/alerts', true],
+    ['subscribe', 'users/user_123/config', true],
+    ['subscribe', 'users/user_123/config/rejected', true],
+    ['publish', 'users/user_124/devices/pump_1/telemetry', false],
+    ['publish', 'users/user_124/config', false],
+    ['publish', 'users/user_123/alerts', false],
+    ['publish', 'users/user_123/config/rejected', false],
+    ['publish', 'users/user_123/devices/pump_1/other', false],
+    ['publish', '$SYS/x', false],
+    ['subscribe', own, false],
+    ['subscribe', 'users/user_124/alerts', false],
+    ['subscribe', 'users/+/alerts', false],
+    ['subscribe', 'users/user_123/#', false],
+    ['subscribe', 'users/#', false],
+    ['subscribe', '#', false],
+    ['subscribe', '+/user_123/alerts', false],
+  ])('a user may %s %s: %j', async (action, topic, expected) => {
+    expect(await may('user_123', action, topic)).toBe(expected);
+  });
+
+  test('whoever is unknown may do nothing', async () => {
+    expect(await rights('user_124')).toEqual([]);
+  });
+
+  test('of Pulsegraph and Vector: the topics of all users that each handles', async () => {
+    const of = async (name = '') =>
+      (await rights(name)).map(({ action, topic }) => `${action} ${topic}`).toSorted();
+    expect(await of(services.vector?.environment?.MQTT_USERNAME)).toEqual([
+      `subscribe ${telemetry.filter}`,
+    ]);
+    expect(await of(env.MQTT_USERNAME)).toEqual(
+      [
+        `subscribe ${telemetry.filter}`,
+        `subscribe ${configTopic.filter}`,
+        `subscribe ${manageTopic.filter}`,
+        `publish ${configTopic.filter}`,
+        `publish ${configRejectedTopic.filter}`,
+        `publish ${alertsTopic.filter}`,
+      ].toSorted(),
+    );
+    expect(await may(env.MQTT_USERNAME ?? '', 'subscribe', telemetry.filter)).toBeTrue();
+    expect(await may(env.MQTT_USERNAME ?? '', 'publish', 'users/user_123/alerts')).toBeTrue();
+    expect(await may(env.MQTT_USERNAME ?? '', 'publish', own)).toBeFalse();
+  });
+
+  test('a deny of one account wins over what its role allows', async () => {
+    const row = { username: 'user_123', permission: 'deny', action: 'publish', topic: own };
+    await sql`INSERT INTO mqtt_acl ${sql(row)}`;
+    expect(await may('user_123', 'publish', own)).toBeFalse();
+    expect(await may('user_123', 'publish', own.replace('pump_1', 'pump_2'))).toBeTrue();
+  });
+
+  test('go with their account', async () => {
+    await sql`DELETE FROM mqtt_users WHERE username = 'user_123'`;
+    expect(await rights('user_123')).toEqual([]);
+    expect(await sql`SELECT FROM mqtt_acl WHERE username = 'user_123'`).toHaveLength(0);
+  });
+});
+
+describe('the broker', () => {
+  test('denies what is not allowed, and does not acknowledge it', () => {
+    expect(hoconValue(conf, 'no_match')).toBe('deny');
+    expect(hoconValue(conf, 'deny_action')).toBe('disconnect');
+  });
+
+  test('keeps the order of a device with shared subscriptions, and client ids apart by user', () => {
+    expect(hoconValue(conf, 'shared_subscription_strategy')).toBe('hash_topic');
+    expect(hoconValue(conf, 'clientid_override')).toBe("concat([username, '/', clientid])");
+  });
+
+  test('asks the database itself, with the account that accounts.sql makes', () => {
+    const { emqx, accounts } = services;
+    for (const part of ['AUTHENTICATION__1', 'AUTHORIZATION__SOURCES__1']) {
+      const of = (key: string) => emqx?.environment?.[`EMQX_${part}__${key}`] ?? 'missing';
+      expect(of('SERVER')).toBe('timescaledb:5432');
+      expect(of('DATABASE')).toBe(env.POSTGRES_DB ?? '');
+      expect(of('USERNAME')).toBe(accounts?.environment?.EMQX_DATABASE_USER ?? '');
+      expect(of('PASSWORD')).toBe(env.EMQX_DATABASE_PASSWORD ?? '');
+    }
+  });
+
+  test('has balanced brackets', () => {
+    const bare = conf.replace(/^\s*#.*$/gm, '').replace(/"[^"]*"/g, '""');
+    for (const [open, close] of ['{}', '[]'] as const) {
+      expect(bare.split(open).length).toBe(bare.split(close).length);
+    }
+  });
+});
