@@ -39,8 +39,8 @@ export interface Notifications {
 
 /**
  * A session may go silent without an error: the client opens a lost connection again by itself and
- * doesn't listen on it, a transaction pooler listens on another, a machine vanishes. So it
- * notifies itself at each check, and starts anew on another connection where that is not heard.
+ * doesn't listen on it, or a machine vanishes. So it notifies itself at each check, and starts anew
+ * on another connection where that is not heard. Behind a transaction pooler little would be heard.
  */
 export function createNotifications(options: NotificationsOptions): Notifications {
   const { logger, checkIntervalMs = 10_000, deadlineMs = 5_000, maxBackoffMs = 30_000 } = options;
