@@ -36,7 +36,7 @@ A **size** is a number of bytes, or has a unit: \`64KiB\`, \`512MiB\`, \`1GiB\`.
 \`500ms\`, \`90s\`, \`5m\`, \`2h\`, \`1d\`, or in ISO 8601 as \`PT1M30S\`. Passwords in URLs are never printed.
 
 Each part is switched on its own: set \`MQTT_URL\` and that broker is used in place of the embedded one,
-set \`DATABASE_URL\` and that database is.
+set \`KAFKA_BROKERS\` and that log is, set \`DATABASE_URL\` and that database is.
 `;
 }
 

@@ -1,5 +1,6 @@
 /** The environment, read here and nowhere else. docs/configuration.md is made from this table. */
 import { z } from 'zod';
+import { KAFKA_SETTINGS, kafkaContradictions } from './config/kafka.ts';
 import {
   address,
   duration,
@@ -15,34 +16,13 @@ import {
   text,
   url,
 } from './config/kinds.ts';
+import { type Setting, setting } from './config/setting.ts';
 import { unknownSettings } from './config/unknown.ts';
 
-export interface Setting<T, Default extends string | null = string | null> {
-  /** The environment variable. */
-  name: string;
-  kind: Kind<T>;
-  /** As a user would write it; null where there is none. */
-  default: Default;
-  description: string;
-}
-
-function setting<T, const Default extends string | null>(
-  name: string,
-  kind: Kind<T>,
-  fallback: Default,
-  description: string,
-): Setting<T, Default> {
-  return { name, kind, default: fallback, description };
-}
+export type { Setting } from './config/setting.ts';
 
 const MIB = 2 ** 20;
 const postgresUrl = url(['postgres', 'postgresql'], 'postgres://user:password@host:5432/database');
-const topicName = text(
-  'topic name',
-  /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/,
-  'use up to 249 letters, digits, ".", "_" and "-"',
-);
-
 const anyText = text('text', /^/, 'write any text');
 const days = integer(1, 36_500);
 
@@ -125,18 +105,12 @@ export const SETTINGS = {
     './data',
     'Everything that the embedded parts keep. One process at a time.',
   ),
+  ...KAFKA_SETTINGS,
   logPartitions: setting(
     'LOG_PARTITIONS',
     integer(1, 64),
     '4',
     'Partitions of the embedded log; each is read by a lane of its own.',
-  ),
-  kafkaTopic: setting('KAFKA_TOPIC', topicName, 'iot-stream', 'Topic of the log.'),
-  kafkaGroupId: setting(
-    'KAFKA_GROUP_ID',
-    text('group id', /^[\x21-\x7e]{1,255}$/, 'use up to 255 ASCII characters without spaces'),
-    'pulsegraph',
-    'Consumer group under which the log is read and its offsets are committed.',
   ),
   logRetentionHours: setting(
     'LOG_RETENTION_HOURS',
@@ -302,6 +276,7 @@ function contradictions(config: Config): string[] {
   if (config.databaseDirectUrl !== null && config.databaseUrl === null) {
     faults.push('DATABASE_DIRECT_URL: set without DATABASE_URL; set both, or only DATABASE_URL');
   }
+  faults.push(...kafkaContradictions(config));
   return faults;
 }
 

@@ -120,6 +120,29 @@ export function url(schemes: string[], example: string): Kind<string> {
   return { ...kind('URL', what, `write ${example}`, parse), isUrl: true };
 }
 
+/** `host:port`, with commas between several. */
+export const brokers: Kind<string[]> = {
+  label: 'host:port list',
+  isUrl: true,
+  schema: z.string().transform((value, context) => {
+    const list = value.split(',').map((one) => one.trim());
+    const fault = list.map((one) => brokerFault(one)).find((found) => found !== null);
+    if (fault === undefined) return list;
+    const fix = list.length > 1 ? 'write host:port,host:port' : 'write host:port';
+    context.addIssue({ code: 'custom', message: `${fault}; ${fix}` });
+    return z.NEVER;
+  }),
+};
+
+function brokerFault(broker: string): string | null {
+  if (broker.includes('://')) return 'is no URL, but a list of brokers';
+  if (broker.includes('@')) return 'holds a login, which KAFKA_SASL_USERNAME and its like take';
+  const [, host, port] = /^([^\s:[\]]+)(?::(\d+))?$/.exec(broker) ?? [];
+  if (host === undefined) return `is not a list of brokers (${JSON.stringify(broker)})`;
+  if (port === undefined) return 'has no port';
+  return within(port, 1, 65_535) === null ? `has a port out of range (${port})` : null;
+}
+
 const SIZE = /^(\d{1,15})\s?(KiB|MiB|GiB|TiB)?$/i;
 const SIZE_UNITS: Record<string, number> = {
   kib: 2 ** 10,

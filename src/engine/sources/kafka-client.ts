@@ -1,8 +1,6 @@
 import './kafkajs-patch.ts';
-import { readFileSync } from 'node:fs';
 import { Kafka, type LogEntry, logLevel, type RetryOptions, type SASLOptions } from 'kafkajs';
 import type { Logger } from 'pino';
-import { StartError } from '../../domain/start-error.ts';
 
 export type SaslMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512';
 
@@ -17,10 +15,10 @@ export interface KafkaSettings {
 }
 
 export interface KafkaTls {
-  /** PEM files: who signs the brokers' certificates (else the system's), and our own certificate. */
-  caFile?: string | null;
-  certFile?: string | null;
-  keyFile?: string | null;
+  /** PEM text: who signs the brokers' certificates (else the system's), and our own certificate. */
+  ca?: string | null;
+  cert?: string | null;
+  key?: string | null;
   /** False takes any certificate, and anybody's. */
   verify: boolean;
 }
@@ -42,10 +40,7 @@ const CONNECTION_TIMEOUT_MS = 3_000;
 /** kafkajs tells the same fault again at each attempt. */
 const SAME_LINE_MS = 30_000;
 
-/**
- * @param options.retries where the default (some 10 s) is too many
- * @throws StartError when a file of the TLS settings can't be read
- */
+/** @param options.retries where the default (some 10 s) is too many */
 export function createKafkaClient(
   settings: KafkaSettings,
   logger: Logger,
@@ -66,25 +61,13 @@ export function createKafkaClient(
   });
 }
 
-function tlsOptions(tls: KafkaTls) {
+function tlsOptions({ ca, cert, key, verify }: KafkaTls) {
   return {
-    rejectUnauthorized: tls.verify,
-    ...(tls.caFile ? { ca: readPem('KAFKA_TLS_CA', tls.caFile) } : {}),
-    ...(tls.certFile ? { cert: readPem('KAFKA_TLS_CERT', tls.certFile) } : {}),
-    ...(tls.keyFile ? { key: readPem('KAFKA_TLS_KEY', tls.keyFile) } : {}),
+    rejectUnauthorized: verify,
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
   };
-}
-
-function readPem(setting: string, path: string): string {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    const why = (error as Error).message;
-    throw new StartError('KAFKA_UNUSABLE', `${setting}: ${path} can't be read (${why})`);
-  }
-  if (text.includes('-----BEGIN ')) return text;
-  throw new StartError('KAFKA_UNUSABLE', `${setting}: ${path} is no PEM file; convert it to PEM`);
 }
 
 /** kafkajs calls every passing trouble an error: what matters is said by us, when it lasts. */

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from 'bun:test';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import {
   AclOperationTypes,
@@ -107,7 +108,7 @@ describe.skipIf(noKafkaServer)('reaching Kafka at the start', () => {
     'by TLS, with the authority or without checking it',
     async () => {
       const brokers = server.tlsBrokers;
-      await prepare({ brokers, tls: { caFile: server.caFile, verify: true } });
+      await prepare({ brokers, tls: { ca: readFileSync(server.caFile, 'utf8'), verify: true } });
       await prepare({ brokers, tls: { verify: false } });
     },
     LIMIT_MS,
@@ -160,9 +161,6 @@ describe.skipIf(noKafkaServer)('reaching Kafka at the start', () => {
       expect(await faultOf({ brokers })).toContain('it may want TLS (KAFKA_TLS)');
       expect(await faultOf({ brokers, tls: { verify: true } })).toStartWith(
         `KAFKA_BROKERS ${brokers} shows a certificate that is not trusted (self signed certificate)`,
-      );
-      expect(await faultOf({ brokers, tls: { verify: true, caFile: '/no/such.pem' } })).toStartWith(
-        "KAFKA_TLS_CA: /no/such.pem can't be read (ENOENT",
       );
     },
     LIMIT_MS,
