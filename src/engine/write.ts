@@ -127,7 +127,7 @@ export function createWriter(
 
 /**
  * Waits for all, then throws the first failure. Promise.all would end the transaction at once, and
- * what another of them sends after that would stand outside of it.
+ * what another of them still sends could stand outside of it.
  */
 async function all(work: readonly unknown[]): Promise<void> {
   for (const outcome of await Promise.allSettled(work)) {
