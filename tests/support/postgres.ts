@@ -17,13 +17,19 @@ export interface TestDatabase {
 }
 
 interface TestServer {
-  postgres: EmbeddedPostgres;
-  dataDir: string;
+  url: string;
+  /** Null where TEST_DATABASE_URL names somebody's. */
+  postgres: EmbeddedPostgres | null;
   /** On the maintenance database. */
   admin: Sql;
+  template: string;
+  remove(): Promise<void>;
 }
 
-const TEMPLATE = 'migrated';
+/** Of a superuser, on any server, to run the tests on another PostgreSQL or on TimescaleDB. */
+const external = process.env.TEST_DATABASE_URL;
+/** Names are of this run: an outside server may have others. */
+const PREFIX = external ? `test_${process.pid}_` : 'test_';
 const FOLDER_PREFIX = 'pulsegraph-test-';
 let server: Promise<TestServer> | undefined;
 let count = 0;
@@ -36,12 +42,11 @@ let count = 0;
  */
 export async function testDatabase(options: { empty?: boolean } = {}): Promise<TestDatabase> {
   server ??= startServer();
-  const { postgres, admin } = await server;
-  const name = `test_${++count}`;
-  await admin.unsafe(
-    `CREATE DATABASE ${name} TEMPLATE ${options.empty ? 'template0' : TEMPLATE} STRATEGY file_copy`,
-  );
-  const url = databaseUrl(postgres.url, name);
+  const { url: serverUrl, admin, template } = await server;
+  const name = `${PREFIX}${++count}`;
+  const from = options.empty ? 'template0' : template;
+  await admin.unsafe(`CREATE DATABASE ${name} TEMPLATE ${from} STRATEGY file_copy`);
+  const url = databaseUrl(serverUrl, name);
   const sql = connect(url, { max: 4, applicationName: 'test' });
   return {
     url,
@@ -61,14 +66,30 @@ export async function testServer(): Promise<EmbeddedPostgres | null> {
 /** Called once at the end of the run, by preload.ts. */
 export async function stopTestServer(): Promise<void> {
   if (server === undefined) return;
-  const { postgres, dataDir, admin } = await server;
+  const { admin, template, remove } = await server;
   server = undefined;
+  await admin.unsafe(`DROP DATABASE IF EXISTS ${template} WITH (FORCE)`);
   await admin.end({ timeout: 1 });
-  await postgres.stop(2_000);
-  rmSync(dataDir, { recursive: true, force: true });
+  await remove();
 }
 
 async function startServer(): Promise<TestServer> {
+  const { url, postgres, remove } = external
+    ? { url: external, postgres: null, remove: async () => {} }
+    : await startEmbedded();
+  const template = `${PREFIX}template`;
+  const admin = connect(databaseUrl(url, 'postgres'), { max: 1 });
+  await admin.unsafe(`CREATE DATABASE ${template}`);
+  const migrating = connect(databaseUrl(url, template), { max: 1 });
+  await migrate(migrating, model);
+  await migrating.end({ timeout: 1 });
+  // A template is copied only while nobody is on it, and TimescaleDB's workers would be.
+  await admin.unsafe(`ALTER DATABASE ${template} WITH ALLOW_CONNECTIONS false`);
+  await admin`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ${template}`;
+  return { url, postgres, admin, template, remove };
+}
+
+async function startEmbedded() {
   removeLeftFolders();
   const dataDir = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
   const postgres = await startPostgres({
@@ -79,12 +100,11 @@ async function startServer(): Promise<TestServer> {
     // The folder is thrown away: nothing is to outlive a crash of the machine.
     settings: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' },
   });
-  const admin = connect(databaseUrl(postgres.url, 'postgres'), { max: 1 });
-  await admin.unsafe(`CREATE DATABASE ${TEMPLATE}`);
-  const template = connect(databaseUrl(postgres.url, TEMPLATE), { max: 1 });
-  await migrate(template, model);
-  await template.end({ timeout: 1 });
-  return { postgres, dataDir, admin };
+  const remove = async () => {
+    await postgres.stop(2_000);
+    rmSync(dataDir, { recursive: true, force: true });
+  };
+  return { url: postgres.url, postgres, remove };
 }
 
 /** Of runs that were killed: their server has stopped by itself, their folder is still there. */
