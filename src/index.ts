@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { type App, startApp } from './app.ts';
 import { type Config, ConfigError, loadConfig, redactUrl } from './config.ts';
 import { StartError } from './domain/start-error.ts';
@@ -55,6 +56,11 @@ async function fail(error: unknown): Promise<never> {
   return process.exit(1);
 }
 
+/** With Bun alone there is no npx. */
+function npx(): string {
+  return Bun.which('npx') ? 'npx' : 'bunx';
+}
+
 function readConfig(): Config {
   try {
     return loadConfig(process.env);
@@ -66,16 +72,17 @@ function readConfig(): Config {
 }
 
 function announce(app: App): void {
-  const isEmbedded = config.databaseUrl === null;
-  const database =
-    redactUrl(app.databaseUrl) + (isEmbedded ? '  (password: Data/postgres-password)' : '');
+  const password =
+    config.databaseUrl === null && app.dataDir !== null
+      ? `  (password: ${join(app.dataDir, 'postgres-password')})`
+      : '';
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   console.log(`
 Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.
 
   GraphiQL   ${app.graphqlUrl}
   MQTT       ${app.mqttUrl}  (3.1.1; publish to users/{user}/devices/{device}/telemetry)
-  Database   ${database}${app.dataDir === null ? '' : `\n  Data       ${app.dataDir}`}
+  Database   ${redactUrl(app.databaseUrl)}${password}${app.dataDir === null ? '' : `\n  Data       ${app.dataDir}`}
 
 ${
   config.authJwtSecret === null
@@ -89,7 +96,7 @@ ${tryAlerts(app)
   .join('\n')}
 
 A fleet of thirty users, and a verdict: nothing lost, nothing twice.
-  npx bun src/loadtest --rate 200 --duration 30 --url ${app.graphqlUrl} --mqtt-url ${app.mqttUrl}
+  ${npx()} bun src/loadtest --rate 200 --duration 30 --url ${app.graphqlUrl} --mqtt-url ${app.mqttUrl}
 `);
   log.release();
 }
@@ -99,9 +106,9 @@ function tryAlerts(app: App): string[] {
   const broker = `-h ${hostname} -p ${port} -q 1`;
   const time = Math.round(Date.now() / 1000);
   return [
-    `npx mqtt sub ${broker} -t 'users/+/alerts'`,
-    `npx mqtt pub ${broker} -t users/user_123/config -m '{"temperature_max": 80}'`,
-    `npx mqtt pub ${broker} -t users/user_123/devices/pump_1/telemetry ` +
+    `${npx()} mqtt sub ${broker} -t 'users/+/alerts'`,
+    `${npx()} mqtt pub ${broker} -t users/user_123/config -m '{"temperature_max": 80}'`,
+    `${npx()} mqtt pub ${broker} -t users/user_123/devices/pump_1/telemetry ` +
       `-m '{"time": ${time}, "sequence_id": 1, "temperature": 85.5, "battery": 15}'`,
   ];
 }
