@@ -154,13 +154,17 @@ test(
         const pid = postgres.pid();
         process.kill(pid, 'SIGKILL');
         kills++;
-        await eventually('the server is back', async () => {
-          if (postgres?.pid() === pid) return false;
-          return await sql`SELECT 1`.then(
-            () => true,
-            () => false,
-          );
-        });
+        await eventually(
+          'the server is back',
+          async () => {
+            if (postgres?.pid() === pid) return false;
+            return await sql`SELECT 1`.then(
+              () => true,
+              () => false,
+            );
+          },
+          30_000,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 300));
     });
