@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { loadConfig } from '../../src/config.ts';
 import { exampleEnv, hoconValue, interpolations, ROOT, readCompose, readText } from './stack.ts';
 
 const env = exampleEnv();
@@ -88,8 +89,8 @@ test('every variable has a value in .env.example or a default', async () => {
   expect(unset).toEqual([]);
 });
 
-test('without .env it says what to do', () => {
-  expect(readCompose({})).rejects.toThrow('copy .env.example to .env');
+test('without .env it says what to do', async () => {
+  await expect(readCompose({})).rejects.toThrow('copy .env.example to .env');
 });
 
 test('init.sql is run by the database image after its own scripts', () => {
@@ -117,22 +118,21 @@ test('Redpanda waits for the disk', () => {
   expect(words).not.toMatch(/unsafe-bypass-fsync|dev-container|write_caching/);
 });
 
-test('the log is made with the topic and the partitions of Pulsegraph', () => {
-  const { TOPIC, PARTITIONS } = services['redpanda-init']?.environment ?? {};
-  expect(TOPIC).toBe(env.KAFKA_TOPIC as string);
-  expect(PARTITIONS).toBe(env.KAFKA_PARTITIONS as string);
-  expect(services['redpanda-init']?.command?.join(' ')).toContain('"$TOPIC" "$TOPIC-dlq"');
+test('the log is made with the topics and the partitions of Pulsegraph', () => {
+  const { entrypoint, environment } = services['redpanda-init'] ?? {};
+  const { kafkaTopic, kafkaDlqTopic, kafkaPartitions } = loadConfig(env);
+  expect(entrypoint?.slice(0, 5)).toEqual(['rpk', 'topic', 'create', kafkaTopic, kafkaDlqTopic]);
+  expect(entrypoint).toContain(`--partitions=${kafkaPartitions}`);
+  expect(entrypoint).toContain('--if-not-exists');
+  expect(environment?.RPK_BROKERS).toBe(services.vector?.environment?.KAFKA_BROKERS ?? '');
 });
 
 test('the addresses in .env.example are published ports of the right services', async () => {
   const published = (name: string, inside: string) =>
-    services[name]?.ports?.find((port) => port.endsWith(`:${inside}`))?.replace(/:\d+$/, '');
-  const services_ = hoconValue(
-    await readText('docker/emqx.conf'),
-    'bind',
-    'listeners.tcp.services',
-  );
-  expect(new URL(env.MQTT_URL ?? '').host).toBe(published('emqx', services_.split(':')[1] ?? ''));
+    services[name]?.ports?.find((port) => port.endsWith(`:${inside}`))?.replace(/:\d+$/, '') ?? '';
+  const conf = await readText('docker/emqx.conf');
+  const [, listener = ''] = hoconValue(conf, 'bind', 'listeners.tcp.services').split(':');
+  expect(new URL(env.MQTT_URL ?? '').host).toBe(published('emqx', listener));
   expect(new URL(env.DATABASE_URL ?? '').host).toBe(published('pgbouncer', '6432'));
   expect(new URL(env.DATABASE_DIRECT_URL ?? '').host).toBe(published('timescaledb', '5432'));
 });

@@ -36,7 +36,10 @@ await runAccounts();
 
 /** accounts.sql as psql runs it, bar the role, which is there. */
 async function runAccounts(): Promise<void> {
-  const variables = { ...services.accounts?.environment, EMQX_DATABASE_USER: emqxRole };
+  const variables: Record<string, string> = {
+    ...services.accounts?.environment,
+    EMQX_DATABASE_USER: emqxRole,
+  };
   const text = await readText('docker/accounts.sql');
   const values = new Map(
     [...text.matchAll(/^\\getenv (\w+) (\w+)$/gm)].map(([, name, variable]) => {
@@ -103,24 +106,22 @@ describe('authentication', () => {
   });
 
   test('Pulsegraph and Vector log in with the passwords of .env', async () => {
-    for (const [name = '', secret = ''] of [
-      [env.MQTT_USERNAME, env.MQTT_PASSWORD],
-      [services.vector?.environment?.MQTT_USERNAME, services.vector?.environment?.MQTT_PASSWORD],
-    ]) {
-      const [row] = await account(name);
-      expect(await Bun.password.verify(secret, row?.password_hash ?? '')).toBeTrue();
+    for (const { MQTT_USERNAME, MQTT_PASSWORD } of [env, services.vector?.environment ?? {}]) {
+      const [row] = await account(MQTT_USERNAME ?? '');
+      const isRight = Bun.password.verify(MQTT_PASSWORD ?? '', row?.password_hash ?? '');
+      expect(await isRight).toBeTrue();
     }
   });
 
   test.each(['', '+', '#', 'a/b', 'a+'])('an account named %j is refused', async (username) => {
     const password_hash = `$2b$10$${'a'.repeat(53)}`;
     const attempt = sql`INSERT INTO mqtt_users ${sql({ username, password_hash })}`.execute();
-    expect(attempt).rejects.toThrow('mqtt_users_username_check');
+    await expect(attempt).rejects.toThrow('mqtt_users_username_check');
   });
 
   test('a password that was not hashed is refused', async () => {
     const row = { username: 'user_125', password_hash: password };
-    expect(sql`INSERT INTO mqtt_users ${sql(row)}`.execute()).rejects.toThrow(
+    await expect(sql`INSERT INTO mqtt_users ${sql(row)}`.execute()).rejects.toThrow(
       'password_hash_check',
     );
   });
@@ -132,8 +133,8 @@ describe('authentication', () => {
         await tx.unsafe(`SELECT FROM ${table}`);
       });
     await read('mqtt_acl');
-    expect(read('raw_telemetry')).rejects.toThrow('permission denied');
-    expect(read('user_configs')).rejects.toThrow('permission denied');
+    await expect(read('raw_telemetry')).rejects.toThrow('permission denied');
+    await expect(read('user_configs')).rejects.toThrow('permission denied');
   });
 });
 
@@ -212,6 +213,20 @@ describe('rights', () => {
     expect(await may('user_123', 'publish', own.replace('pump_1', 'pump_2'))).toBeTrue();
   });
 
+  test('the SQL of docs/deployment.md makes a user, and an account of one device', async () => {
+    await sql`DELETE FROM mqtt_users WHERE username = 'user_123'`;
+    const docs = await readText('docs/deployment.md');
+    for (const [, statements] of docs.matchAll(/^```sql\n(.*?)^```$/gms)) {
+      await sql.unsafe(statements as string);
+    }
+    const [row] = await account('user_123');
+    expect(await Bun.password.verify('a long password', row?.password_hash ?? '')).toBeTrue();
+    expect(await may('user_123', 'publish', own)).toBeTrue();
+    expect(await may('pump_1', 'publish', own)).toBeTrue();
+    expect(await may('pump_1', 'publish', own.replace('pump_1', 'pump_2'))).toBeFalse();
+    expect(await may('pump_1', 'publish', 'users/pump_1/config')).toBeFalse();
+  });
+
   test('go with their account', async () => {
     await sql`DELETE FROM mqtt_users WHERE username = 'user_123'`;
     expect(await rights('user_123')).toEqual([]);
@@ -243,8 +258,11 @@ describe('the broker', () => {
 
   test('has balanced brackets', () => {
     const bare = conf.replace(/^\s*#.*$/gm, '').replace(/"[^"]*"/g, '""');
-    for (const [open, close] of ['{}', '[]'] as const) {
-      expect(bare.split(open).length).toBe(bare.split(close).length);
+    for (const [open, close] of [
+      ['{', '}'],
+      ['[', ']'],
+    ] as const) {
+      expect(bare.split(open)).toHaveLength(bare.split(close).length);
     }
   });
 });

@@ -24,6 +24,7 @@ test('a process on this machine takes it as it is', () => {
   expect(config).toMatchObject({
     bridge: 'off',
     mqttUrl: 'mqtt://127.0.0.1:1884',
+    kafkaBrokers: expect.anything(),
     databaseUrl: `postgres://pulsegraph:${env.POSTGRES_PASSWORD}@127.0.0.1:6432/pulsegraph`,
     databaseDirectUrl: `postgres://pulsegraph:${env.POSTGRES_PASSWORD}@127.0.0.1:5432/pulsegraph`,
   });

@@ -9,6 +9,7 @@ export interface Service {
   build?: string;
   restart?: string;
   profiles?: string[];
+  entrypoint?: string[];
   command?: string[];
   environment?: Record<string, string>;
   env_file?: string[];
