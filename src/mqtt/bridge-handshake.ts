@@ -1,4 +1,5 @@
 import type { IConnackPacket, ISubackPacket, Packet } from 'mqtt-packet';
+import { keepAlive } from './bridge-keepalive.ts';
 import { connackProblem } from './bridge-refusal.ts';
 import type { PacketSocket } from './bridge-socket.ts';
 
@@ -24,9 +25,11 @@ export interface Handshake {
 
 export interface Agreement {
   sessionPresent: boolean;
-  /** What the broker granted: below 1 nothing is promised. */
-  grantedQos: number;
-  keepAliveS: number;
+  /**
+   * The QoS that the broker granted: below 1 nothing is promised. Rejects when it refused, and the
+   * connection ends. A kept session's messages all come before this answer.
+   */
+  granted: Promise<number>;
 }
 
 const SUBSCRIBE_ID = 1;
@@ -40,7 +43,6 @@ export function createHandshake(options: HandshakeOptions): Handshake {
 
   async function run(socket: PacketSocket, signal: AbortSignal): Promise<Agreement> {
     const failed = socket.ended.then((error) => Promise.reject(error));
-    failed.catch(() => {});
     const onAbort = () => socket.destroy(new Error('the bridge is closing'));
     const late = new Error(`the broker did not answer in ${handshakeTimeoutMs} ms`);
     const timer = setTimeout(() => socket.destroy(late), handshakeTimeoutMs);
@@ -48,20 +50,24 @@ export function createHandshake(options: HandshakeOptions): Handshake {
     if (signal.aborted) onAbort();
     try {
       socket.send(connectPacket(options));
-      const accepted = await Promise.race([connack.promise, failed]);
+      const { sessionPresent, ...accepted } = await Promise.race([connack.promise, failed]);
       checkConnack(accepted, options.protocolVersion);
+      keepAlive(socket, (accepted.properties?.serverKeepAlive ?? options.keepAliveS) * 1_000);
       socket.send(subscribePacket(options));
-      const grantedQos = await Promise.race([suback.promise, failed]);
-      if (grantedQos >= FIRST_FAILURE) {
-        const remedy = "give the bridge's user the right to subscribe to it";
-        throw new Error(`the broker refused the subscription to ${filter}: ${remedy}`);
-      }
-      const keepAliveS = accepted.properties?.serverKeepAlive ?? options.keepAliveS;
-      return { sessionPresent: accepted.sessionPresent, grantedQos, keepAliveS };
+      const granted = Promise.race([suback.promise, failed]).then(checkGranted);
+      granted.catch((error) => socket.destroy(error));
+      if (!sessionPresent) await granted;
+      return { sessionPresent, granted };
     } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
     }
+  }
+
+  function checkGranted(qos: number): number {
+    if (qos < FIRST_FAILURE) return qos;
+    const remedy = "give the bridge's user the right to subscribe to it";
+    throw new Error(`the broker refused the subscription to ${filter}: ${remedy}`);
   }
 
   return {
@@ -98,7 +104,7 @@ function subscribePacket({ filter, protocolVersion }: HandshakeOptions): Packet 
   return { cmd: 'subscribe', messageId: SUBSCRIBE_ID, subscriptions: [subscription] };
 }
 
-function checkConnack(packet: IConnackPacket, version: 4 | 5): void {
+function checkConnack(packet: Omit<IConnackPacket, 'sessionPresent'>, version: 4 | 5): void {
   const code = packet.reasonCode ?? packet.returnCode ?? 0;
   if (code === 0) return;
   throw new Error(`the broker ${connackProblem(version, code, packet.properties?.reasonString)}`);

@@ -14,7 +14,7 @@ export interface SessionOptions extends HandshakeOptions {
   maxPacketBytes: number;
 }
 
-export interface BridgeSession extends Omit<Agreement, 'keepAliveS'> {
+export interface BridgeSession extends Agreement {
   readonly inFlight: number;
   readonly inFlightBytes: number;
   /** Whether what devices send is held up here. */
@@ -67,6 +67,7 @@ export async function openSession(
   const socket: PacketSocket = await openPacketSocket({
     ...options,
     connectTimeoutMs: options.handshakeTimeoutMs,
+    signal,
     onPacket,
     onCutPublish: intake.cutPublish,
     onDrain: intake.resumeWhenFree,
@@ -80,7 +81,6 @@ export async function openSession(
     await orAborted(window.settled(), signal);
     throw error;
   }
-  stayAlive(socket, agreement.keepAliveS * 1_000);
 
   async function stop(deadlineMs: number): Promise<void> {
     intake.stop();
@@ -90,8 +90,7 @@ export async function openSession(
   }
 
   return {
-    sessionPresent: agreement.sessionPresent,
-    grantedQos: agreement.grantedQos,
+    ...agreement,
     get inFlight() {
       return window.messages;
     },
@@ -115,21 +114,4 @@ export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T |
     if (signal.aborted) onAbort();
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
-}
-
-/** Pings, and ends a connection on which nothing comes back. */
-function stayAlive(socket: PacketSocket, keepAliveMs: number): void {
-  if (keepAliveMs <= 0) return;
-  const intervalMs = keepAliveMs / 2;
-  let pingedMs = Number.POSITIVE_INFINITY;
-  const timer = setInterval(() => {
-    // A paused socket isn't read, so its silence says nothing.
-    if (!socket.paused && socket.lastReadMs < pingedMs && pingedMs < performance.now()) {
-      socket.destroy(new Error(`the broker did not answer a ping in ${intervalMs / 1_000} s`));
-      return;
-    }
-    pingedMs = performance.now();
-    socket.send({ cmd: 'pingreq' });
-  }, intervalMs);
-  void socket.ended.then(() => clearInterval(timer));
 }

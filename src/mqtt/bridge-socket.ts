@@ -28,6 +28,8 @@ export interface PacketSocketOptions {
   protocolVersion: 4 | 5;
   maxPacketBytes: number;
   connectTimeoutMs: number;
+  /** Ends the attempt to connect. */
+  signal: AbortSignal;
   onPacket(packet: Packet): void;
   onCutPublish(publish: CutPublish): void;
   /** What was written has gone out, after `pendingBytes` was large. */
@@ -102,7 +104,9 @@ export async function openPacketSocket(options: PacketSocketOptions): Promise<Pa
   });
   socket.on('drain', options.onDrain);
   socket.on('error', destroy);
-  socket.on('close', () => destroy(new Error('the broker closed the connection')));
+  socket.on('close', () =>
+    destroy(new Error('the broker ended it: it stopped, or another client has the same id')),
+  );
 
   return {
     send(packet) {
@@ -139,6 +143,7 @@ export async function openPacketSocket(options: PacketSocketOptions): Promise<Pa
 }
 
 function connect(options: PacketSocketOptions): Promise<Socket> {
+  const { signal } = options;
   const url = new URL(options.url);
   const secure = url.protocol === 'mqtts:';
   const host = url.hostname.replace(/^\[|\]$/g, '');
@@ -153,18 +158,25 @@ function connect(options: PacketSocketOptions): Promise<Socket> {
       () => failed(new Error(`no answer from ${host}:${port} in ${options.connectTimeoutMs} ms`)),
       options.connectTimeoutMs,
     );
+    const aborted = () => failed(new Error('the bridge is closing'));
     const closed = () => failed(new Error(`${host}:${port} closed the connection at once`));
     function failed(error: Error): void {
-      clearTimeout(timer);
+      settled();
       socket.destroy();
       reject(error);
     }
+    function settled(): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', aborted);
+      socket.off('close', closed);
+    }
+    signal.addEventListener('abort', aborted);
+    if (signal.aborted) aborted();
     // Stays: an error after the rejection has nobody else to tell.
     socket.on('error', failed);
     socket.once('close', closed);
     socket.once(secure ? 'secureConnect' : 'connect', () => {
-      clearTimeout(timer);
-      socket.off('close', closed);
+      settled();
       resolve(socket);
     });
   });

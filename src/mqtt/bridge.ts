@@ -173,7 +173,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     }
   }
 
-  function tellConnected({ sessionPresent, grantedQos }: BridgeSession): void {
+  function tellConnected({ sessionPresent, granted }: BridgeSession): void {
     const { clientId } = sessionOptions;
     logger.info({ broker, clientId, filter, sessionPresent }, 'the MQTT bridge is connected');
     if (counters.connects > 0 && !sessionPresent) {
@@ -183,10 +183,15 @@ export function createBridge(options: BridgeOptions): Bridge {
           'give the broker persistence',
       );
     }
-    if (grantedQos < 1) {
-      const what = `the broker grants QoS ${grantedQos} on ${filter}: messages may get lost`;
-      logger.error({ broker, filter }, `${what}; allow QoS 1`);
-    }
+    granted.then(
+      (qos) => {
+        if (qos >= 1) return;
+        const what = `the broker grants QoS ${qos} on ${filter}: messages may get lost`;
+        logger.error({ broker, filter }, `${what}; allow QoS 1`);
+      },
+      // The connection ends with it, which is told.
+      () => {},
+    );
   }
 
   async function serve(signal: AbortSignal): Promise<void> {
