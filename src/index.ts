@@ -27,7 +27,10 @@ try {
 function stop(signal: NodeJS.Signals): void {
   if (stoppingSince === null) {
     stoppingSince = performance.now();
-    console.error(`\n${signal}: storing what was read, then stopping. Again to stop at once.`);
+    // Not console.error, which makes it red.
+    process.stderr.write(
+      `\n${signal}: storing what was read, then stopping. Again to stop at once.\n`,
+    );
     stopInOrder().catch(fail);
   } else if (performance.now() - stoppingSince > ONE_PRESS_MS) {
     console.error('Stopped at once.');
