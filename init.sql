@@ -376,4 +376,14 @@ INSERT INTO schema_migrations (version, name) VALUES (6, 'wake-ups');
 -- What the janitor deletes first.
 CREATE INDEX alerts_resolved ON alerts (resolved_at) WHERE status = 'RESOLVED';
 INSERT INTO schema_migrations (version, name) VALUES (7, 'retention');
+
+-- 8: dead letter topic
+ALTER TABLE dead_letters
+  -- The record's key in the log.
+  ADD COLUMN log_key text,
+  -- When the topic of dead letters had its copy; null until then, and where there is no such topic.
+  ADD COLUMN published_at timestamptz;
+CREATE INDEX dead_letters_unpublished ON dead_letters (log_id, log_topic, partition, "offset")
+  WHERE published_at IS NULL;
+INSERT INTO schema_migrations (version, name) VALUES (8, 'dead letter topic');
 COMMIT;

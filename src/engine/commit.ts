@@ -30,6 +30,11 @@ export function createStateCache(capacity: number): StateCache {
   };
 }
 
+/** Hears of dead letters when they are committed, and copies them elsewhere at its own pace. */
+export interface DeadLetterSink {
+  poke(partition: number): void;
+}
+
 /** What follows the transaction: only now may anybody hear of the batch. */
 export async function commitBatch(
   deps: {
@@ -37,6 +42,7 @@ export async function commitBatch(
     states: StateCache;
     feed: ReadingFeed;
     tail: Pick<AlertEventTail, 'poke'>;
+    deadLetters?: DeadLetterSink | undefined;
   },
   batch: Batch,
   /** Before the batch: what is at or below it was heard of long ago. */
@@ -44,6 +50,7 @@ export async function commitBatch(
 ): Promise<void> {
   for (const [key, state] of batch.devices) deps.states.set(key, state);
   if (batch.transitions.length > 0) deps.tail.poke();
+  if (batch.deadLetters.length > 0) deps.deadLetters?.poke(deps.reader.partition);
   const live = batch.replay
     ? batch.readings.filter((row) => row.offset > watermark)
     : batch.readings;

@@ -43,6 +43,7 @@ export function addRecord(
     context.counters.deadLetters++;
     batch.deadLetters.push({
       offset: record.offset,
+      key: record.key,
       topic: decoded.topic,
       ...decoded.rejection,
       payload: record.value,

@@ -6,6 +6,7 @@ import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import type { Sql } from '../store/connection.ts';
 import { createPartitionMaker } from '../store/partitions.ts';
 import type { BatchPolicy } from './batch.ts';
+import type { DeadLetterSink } from './commit.ts';
 import { createDecoder } from './decode.ts';
 import { createLane, type Lane, type LaneDeps } from './lane.ts';
 import { createReadingFeed, type ReadingFeed } from './reading-feed.ts';
@@ -39,6 +40,8 @@ export interface EngineDeps {
   openSql: () => Sql;
   rules: RuleBook;
   tail: Pick<AlertEventTail, 'poke'>;
+  /** Told of dead letters that were committed, where they also go elsewhere. */
+  deadLetters?: DeadLetterSink;
   model: Model;
   logger: Logger;
 }
@@ -74,7 +77,8 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
   };
   const lanes = new Map<number, { lane: Lane; ended: Promise<void> }>();
   const abandon = new AbortController();
-  const shared = { decode, rules, openSql: deps.openSql, partitions, model, feed, tail, counters };
+  const { openSql, deadLetters } = deps;
+  const shared = { decode, rules, openSql, partitions, model, feed, tail, deadLetters, counters };
   const stopWatchingRules = rules.onChange(({ userId }) => {
     for (const { lane } of lanes.values()) lane.rulesChanged(userId);
   });

@@ -28,7 +28,7 @@ import {
   targetRows,
   waitMs,
 } from './batch.ts';
-import { commitBatch, createStateCache } from './commit.ts';
+import { commitBatch, createStateCache, type DeadLetterSink } from './commit.ts';
 import type { Decode, Decoded } from './decode.ts';
 import { addRecord, deviceKey } from './evaluate.ts';
 import { createPersistentWriter, type Rewind } from './persist.ts';
@@ -52,6 +52,8 @@ export interface LaneDeps {
   model: Model;
   feed: ReadingFeed;
   tail: Pick<AlertEventTail, 'poke'>;
+  /** Told of dead letters that were committed, where they also go elsewhere. */
+  deadLetters?: DeadLetterSink;
   counters: IngestCounters;
   logger: Logger;
 }
@@ -339,7 +341,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     counters.batches++;
     counters.transitions += written.transitions.length;
     for (const offset of refused.keys()) if (offset <= watermark.offset) refused.delete(offset);
-    await commitBatch({ reader, states, feed: deps.feed, tail: deps.tail }, written, before);
+    await commitBatch({ ...deps, states }, written, before);
     return null;
   }
 

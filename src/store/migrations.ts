@@ -34,6 +34,7 @@ export function migrations(model: Model): Migration[] {
     { version: 5, name: 'compression', sql: compression(model) },
     { version: 6, name: 'wake-ups', sql: WAKE_UPS },
     { version: 7, name: 'retention', sql: RETENTION },
+    { version: 8, name: 'dead letter topic', sql: DEAD_LETTER_TOPIC },
   ];
 }
 
@@ -157,3 +158,12 @@ CREATE TRIGGER alert_events_wake AFTER INSERT ON alert_events
 const RETENTION = `
 -- What the janitor deletes first.
 CREATE INDEX alerts_resolved ON alerts (resolved_at) WHERE status = 'RESOLVED';`;
+
+const DEAD_LETTER_TOPIC = `
+ALTER TABLE dead_letters
+  -- The record's key in the log.
+  ADD COLUMN log_key text,
+  -- When the topic of dead letters had its copy; null until then, and where there is no such topic.
+  ADD COLUMN published_at timestamptz;
+CREATE INDEX dead_letters_unpublished ON dead_letters (log_id, log_topic, partition, "offset")
+  WHERE published_at IS NULL;`;

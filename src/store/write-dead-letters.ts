@@ -6,6 +6,8 @@ import type { LogPartition } from './watermark.ts';
 /** A message that could not become a reading, with its original bytes. */
 export interface DeadLetter {
   offset: number;
+  /** The record's key. */
+  key: string | null;
   topic: string | null;
   reason: RejectReason;
   detail: string;
@@ -21,6 +23,7 @@ export async function writeDeadLetters(
 ): Promise<void> {
   const rows = letters.map((letter) => ({
     log_offset: letter.offset,
+    log_key: letter.key === null ? null : storable(letter.key),
     topic: letter.topic === null ? null : storable(letter.topic),
     reason: letter.reason,
     detail: storable(letter.detail),
@@ -28,11 +31,11 @@ export async function writeDeadLetters(
     arrival_time: formatMicros(letter.arrival),
   }));
   await tx`
-    INSERT INTO dead_letters (log_id, log_topic, partition, "offset", topic, reason, detail,
-      payload, arrival_time)
-    SELECT ${log.logId}, ${log.topic}, ${log.partition}, log_offset, topic, reason, detail,
+    INSERT INTO dead_letters (log_id, log_topic, partition, "offset", log_key, topic, reason,
+      detail, payload, arrival_time)
+    SELECT ${log.logId}, ${log.topic}, ${log.partition}, log_offset, log_key, topic, reason, detail,
       decode(payload, 'base64'), arrival_time
-    FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(log_offset bigint,
+    FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(log_offset bigint, log_key text,
       topic text, reason text, detail text, payload text, arrival_time timestamptz)
     ORDER BY log_offset
     ON CONFLICT DO NOTHING`;

@@ -1,4 +1,5 @@
 import pino from 'pino';
+import type { DeadLetterSink } from '../../src/engine/commit.ts';
 import { createEngine, type Engine } from '../../src/engine/index.ts';
 import { createRuleBook } from '../../src/engine/rule-book.ts';
 import { model } from '../../src/model.ts';
@@ -13,7 +14,7 @@ import { type KafkaLog, kafkaLog } from './sources/kafka-log.ts';
 export interface KafkaStage {
   db: TestDatabase;
   log: KafkaLog;
-  start(): Promise<Replica>;
+  start(deadLetters?: DeadLetterSink): Promise<Replica>;
   count(table: string): Promise<number>;
   /** `FIRED hot d1 @ <sequence_id>` of one device, in order of seq. */
   events(device: string): Promise<string[]>;
@@ -32,7 +33,7 @@ export async function kafkaStage(options: { partitions: number }): Promise<Kafka
   const running = new Set<Replica>();
   const { sql } = db;
 
-  async function start(): Promise<Replica> {
+  async function start(deadLetters?: DeadLetterSink): Promise<Replica> {
     const lines: string[] = [];
     const logger = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
     const pool = connect(db.url, { max: 4, applicationName: 'engine' });
@@ -43,7 +44,7 @@ export async function kafkaStage(options: { partitions: number }): Promise<Kafka
     const openSql = () => connect(db.url, { max: 2, applicationName: 'lane' });
     const source = log.source({ metadataMaxAgeMs: 300, logger });
     const engine = createEngine(
-      { source, sql: pool, openSql, rules, tail, model, logger },
+      { source, sql: pool, openSql, rules, tail, deadLetters, model, logger },
       { ...OPTIONS },
     );
     await engine.start();

@@ -7,7 +7,13 @@ import { createKafkaClient, type KafkaSettings } from './kafka-client.ts';
 import { createProduceQueue, type Round, type RoundLimits } from './kafka-produce-queue.ts';
 import { partitionOf } from './partitioner.ts';
 
+/** A message with headers of its own beside `topic`. */
+export interface KafkaMessage extends LogMessage {
+  headers?: Record<string, string>;
+}
+
 export interface KafkaAppender extends LogAppender {
+  append(message: KafkaMessage): Promise<void>;
   /** Of the topic, as last seen. */
   partitions(): number;
   /** One sentence for /readyz while the brokers don't take messages. */
@@ -49,7 +55,8 @@ const PERMANENT = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALI
  */
 export async function openKafkaAppender(options: KafkaAppenderOptions): Promise<KafkaAppender> {
   const { settings, topic, logger, metadataMaxAgeMs = 30_000 } = options;
-  const kafka = createKafkaClient(settings, logger);
+  // Few: the loop below tries for ever, and says meanwhile that it does.
+  const kafka = createKafkaClient(settings, logger, { retries: 2 });
   const admin = createKafkaAdmin(kafka, { topic, groupId: '' });
   const producers = createProducers(kafka, metadataMaxAgeMs);
   const queue = createProduceQueue();
@@ -205,12 +212,12 @@ function createProducers(kafka: Kafka, metadataMaxAge: number) {
 }
 
 function toMessage({ message, partition }: Round[number]) {
-  const { key, value, topic } = message;
+  const { key, value, topic, headers } = message;
   return {
     partition,
     key,
     value: Buffer.from(value.buffer, value.byteOffset, value.byteLength),
-    headers: { topic },
+    headers: { ...headers, topic },
   };
 }
 

@@ -2,7 +2,7 @@ import type { LogMessage } from '../../domain/log.ts';
 
 /** A message with what waits for it. */
 export interface Waiting {
-  message: LogMessage;
+  message: LogMessage & { headers?: Record<string, string> };
   partition: number;
   resolve: () => void;
   reject: (error: Error) => void;

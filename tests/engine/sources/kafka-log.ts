@@ -18,6 +18,8 @@ export interface KafkaLog {
   append(messages: LogMessage[]): Promise<void>;
   /** Changes settings of the topic. */
   configure(settings: Record<string, string>): Promise<void>;
+  /** Of the first record of the topic, once there is one. */
+  firstHeaders(): Promise<Record<string, string>>;
   /** As `kafka-consumer-groups --reset-offsets` does it; the group must have no members. */
   resetGroup(offset: number): Promise<void>;
   close(): Promise<void>;
@@ -75,6 +77,24 @@ export async function kafkaLog(options: { partitions: number }): Promise<KafkaLo
         validateOnly: false,
         resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries }],
       });
+    },
+    async firstHeaders() {
+      const consumer = createKafkaClient(settings, logger).consumer({
+        groupId: `${groupId}-headers`,
+        maxWaitTimeInMs: 100,
+      });
+      const found = Promise.withResolvers<Record<string, string>>();
+      await consumer.connect();
+      await consumer.subscribe({ topic, fromBeginning: true });
+      await consumer.run({
+        async eachMessage({ message }) {
+          const headers = Object.entries(message.headers ?? {});
+          found.resolve(Object.fromEntries(headers.map(([name, value]) => [name, `${value}`])));
+        },
+      });
+      const headers = await found.promise;
+      await consumer.disconnect();
+      return headers;
     },
     async resetGroup(offset) {
       const { partitions } = options;
