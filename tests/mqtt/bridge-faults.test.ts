@@ -181,6 +181,49 @@ describe.skipIf(noMosquitto)('the connection', () => {
   );
 
   test(
+    'that begins with more than the log takes at once is no silent one',
+    async () => {
+      const mosquitto = await cleanup.mosquitto({ settings: ['log_type all'] });
+      const { url } = mosquitto;
+      const log = memoryLog();
+      const first = await cleanup.bridge({ url, appender: log.appender });
+      await first.close();
+      const client = await cleanup.client(url);
+      await publishNumbers(client, { count: 50 });
+      log.hold();
+      // The answer to SUBSCRIBE comes behind what is not read.
+      const limits = { maxInFlight: 5, keepAliveS: 1, handshakeTimeoutMs: 200 };
+      const bridge = await cleanup.bridge({ url, appender: log.appender, ...limits });
+      const pings = () =>
+        mosquitto.said().split('Received PINGREQ from pulsegraph-bridge').length - 1;
+      await until('two pings, one second', () => pings() >= 2);
+      log.release();
+      await until('all of them', () => log.messages.length === 50);
+      expect(bridge.stats().connects).toBe(1);
+    },
+    TEST_MS,
+  );
+
+  test(
+    'lets messages flow when it has been there for some seconds, unless it is full',
+    async () => {
+      const { url } = await cleanup.mosquitto();
+      const log = memoryLog();
+      const bridge = await cleanup.bridge({ url, appender: log.appender, maxInFlight: 5 });
+      expect(bridge.flowing).toBe(false);
+      await until('it flows', () => bridge.flowing, 10_000);
+      log.hold();
+      const client = await cleanup.client(url);
+      await publishNumbers(client, { count: 5 });
+      await until('it is full', () => !bridge.flowing);
+      expect(bridge.connected).toBe(true);
+      log.release();
+      await until('it flows again', () => bridge.flowing);
+    },
+    TEST_MS,
+  );
+
+  test(
     'to nobody is told once, and made when somebody is there',
     async () => {
       const mosquitto = await cleanup.mosquitto();

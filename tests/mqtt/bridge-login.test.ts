@@ -1,5 +1,4 @@
 import { afterEach, describe, expect, test } from 'bun:test';
-import { spawnSync } from 'node:child_process';
 import { pbkdf2Sync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -95,8 +94,8 @@ describe.skipIf(noMosquitto)('TLS', () => {
       'subjectAltName=DNS:localhost,IP:127.0.0.1',
     ];
     const made = ['-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', cert];
-    const done = spawnSync('openssl', ['req', '-x509', ...made, ...subject]);
-    if (done.status !== 0) throw new Error(`openssl: ${done.stderr}`);
+    const done = Bun.spawnSync(['openssl', 'req', '-x509', ...made, ...subject]);
+    if (!done.success) throw new Error(`openssl: ${done.stderr}`);
     const pem = readFileSync(cert, 'utf8');
     return { ca: pem, cert: pem, key: readFileSync(key, 'utf8') };
   }
