@@ -2,8 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runApp, startTestApp, type TestApp } from '../support/app.ts';
-import { query } from '../support/app-clients.ts';
+import { exitOf, runApp, spawnApp, startTestApp, type TestApp } from '../support/app.ts';
+import { connectClient, listen, query } from '../support/app-clients.ts';
 import { eventually } from '../support/process.ts';
 
 const ROOT = join(import.meta.dir, '..', '..');
@@ -55,6 +55,26 @@ test.skipIf(!Bun.which('npx'))(
   },
   60_000,
 );
+
+test('a config sent at the very moment of the banner is taken', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pulsegraph-config-'));
+  const MQTT_PORT = String(freePort());
+  const settings = { DATA_DIR: join(folder, 'data'), PORT: '0', POSTGRES_PORT: '0', MQTT_PORT };
+  const child = spawnApp(settings);
+  // Connected before the banner, so that nothing but the message itself comes after it.
+  const client = await connectClient(`mqtt://127.0.0.1:${MQTT_PORT}`, { reconnectPeriod: 5 });
+  try {
+    const heard = await listen(client, 'users/early/config');
+    await eventually('the banner', () => child.text.stdout.includes('is ready'));
+    await client.publishAsync('users/early/config', '{"temperature_max": 80}', { qos: 1 });
+    await eventually('it is in force', () => heard.some(({ json }) => json.version === 1));
+  } finally {
+    await client.endAsync(true);
+    child.process.kill('SIGTERM');
+    await exitOf(child);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, 30_000);
 
 describe('what can not start gets one line each on stderr, exit code 1, and leaves nothing', () => {
   let parent: string;
@@ -116,6 +136,12 @@ describe('what can not start gets one line each on stderr, exit code 1, and leav
     for (const line of ended.stderr) expect(line).not.toMatch(/^\s+at |^\{/);
   }, 30_000);
 });
+
+function freePort(): number {
+  const holder = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
+  holder.stop(true);
+  return holder.port;
+}
 
 function shell(command: string) {
   return Bun.spawn(['sh', '-c', command], {
