@@ -241,10 +241,24 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
       const records = await reader.read(Math.min(room, policy.maxRows), wait);
       if (records.length > 0) await take(records);
       const now = { ms: performance.now(), recordsBehind: recordsBehind() };
-      if (shouldFlush(batch, policy, now)) await flush();
+      if (!shouldFlush(batch, policy, now)) continue;
+      await settle();
+      await topUp();
+      await flush();
     }
     if (batch.records > 0) await flush();
     await settle();
+  }
+
+  /**
+   * Takes what came while the batch before was being written. So the more comes, the larger batches
+   * are, and a stream of transitions costs no more transactions than it has time for.
+   */
+  async function topUp(): Promise<void> {
+    const room = targetRows(policy, recordsBehind()) - batch.records;
+    if (room <= 0 || recordsBehind() === 0) return;
+    const records = await reader.read(Math.min(room, policy.maxRows), 0);
+    if (records.length > 0) await take(records);
   }
 
   /** Decodes and evaluates records into the batch. */

@@ -38,7 +38,10 @@ export function connect(url: string, options: ConnectOptions = {}): Sql {
     ...(options.keepSession ? { max_lifetime: null } : {}),
     onnotice: () => {},
     ...(options.onNotify ? ({ onnotify: options.onNotify } as object) : {}),
-    connection: { application_name: options.applicationName ?? 'pulsegraph' },
+    connection: {
+      application_name: options.applicationName ?? 'pulsegraph',
+      standard_conforming_strings: 'on',
+    },
     types: {
       // Named as the library's own type, so that it replaces it.
       date: {

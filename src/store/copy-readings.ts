@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream';
 import type { Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
 import { formatMicros } from '../domain/time.ts';
@@ -23,9 +24,8 @@ export async function copyReadings(
   rows: readonly StoredReading[],
 ): Promise<void> {
   const names = [...model.key, ...model.columnNames, model.extraColumn];
-  const stream = await tx.unsafe(`COPY ${model.table} (${names.join(', ')}) FROM STDIN`).writable();
-  // Refused while the rows still flow, the stream ends early, and the next statement fails as well.
-  stream.on('error', () => {});
+  const copy = tx.unsafe(`COPY ${model.table} (${names.join(', ')}) FROM STDIN`);
+  const stream = await listened(copy).writable();
   await new Promise<void>((resolve) => {
     stream.once('close', resolve);
     stream.write(encodeCopy(model, rows), () => resolve());
@@ -33,6 +33,21 @@ export async function copyReadings(
   stream.end();
   // The stream sends CopyDone on the next tick; until then the client takes no other statement.
   await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+/**
+ * Listens for errors from the stream's first moment: where the connection ends with the answer that
+ * makes the stream, it emits one before a caller could listen, and that would end the process.
+ * What went wrong shows in the transaction's next statement.
+ */
+function listened<Query extends object>(query: Query): Query {
+  const deferred = query as { resolve: (result: unknown) => void };
+  const { resolve } = deferred;
+  deferred.resolve = (result) => {
+    if (result instanceof Writable) result.on('error', () => {});
+    resolve(result);
+  };
+  return query;
 }
 
 /** in_failed_sql_transaction */

@@ -1,6 +1,7 @@
 import type { RuleMemory } from '../domain/alert.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
 import type { Sql, TransactionSql } from './connection.ts';
+import { jsonLiteral } from './literal.ts';
 
 /** What is known of one device: written by its lane alone, once a batch. */
 export interface DeviceState {
@@ -86,9 +87,9 @@ export async function saveDeviceStates(
     last_arrival_at: formatMicros(state.lastArrivalAt),
     rules: state.memory,
   }));
-  const result = await tx`
-    INSERT INTO device_state AS d (${tx.unsafe(COLUMNS)})
-    SELECT ${tx.unsafe(COLUMNS)} FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(
+  const result = await tx.unsafe(
+    `INSERT INTO device_state AS d (${COLUMNS})
+    SELECT ${COLUMNS} FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
       user_id text, device_id text, partition integer, version bigint, first_seen_at timestamptz,
       newest_time timestamptz, last_arrival_at timestamptz, rules jsonb)
     ORDER BY user_id, device_id
@@ -96,7 +97,8 @@ export async function saveDeviceStates(
       partition = excluded.partition, version = excluded.version,
       newest_time = excluded.newest_time, last_arrival_at = excluded.last_arrival_at,
       rules = excluded.rules
-    WHERE d.version = excluded.version - 1`;
+    WHERE d.version = excluded.version - 1`,
+  );
   return result.count === states.length;
 }
 

@@ -2,11 +2,12 @@ import type { Model } from '../domain/model.ts';
 import { formatMicros } from '../domain/time.ts';
 import type { TransactionSql } from './connection.ts';
 import type { StoredReading } from './copy-readings.ts';
+import { literal } from './literal.ts';
 import { sqlType } from './readings-schema.ts';
 
 /**
  * Inserts readings, leaving out those whose key is there already: slower than COPY, but it takes a
- * redelivery. One parameter, so it works behind any pooler.
+ * redelivery.
  *
  * @returns how many were new
  */
@@ -28,9 +29,8 @@ export async function insertReadings(
   const names = [...model.key, ...model.columnNames, model.extraColumn].join(', ');
   const result = await tx.unsafe(
     `INSERT INTO ${model.table} (${names})
-     SELECT ${names} FROM json_to_recordset($1::text::json) AS r(${columns.join(', ')})
+     SELECT ${names} FROM json_to_recordset(${literal(encodeJson(model, rows))}::json) AS r(${columns.join(', ')})
      ON CONFLICT DO NOTHING`,
-    [encodeJson(model, rows)],
   );
   return result.count;
 }

@@ -1,4 +1,5 @@
 import type { Sql, TransactionSql } from './connection.ts';
+import { literal } from './literal.ts';
 import { textArray } from './text-array.ts';
 
 /**
@@ -11,10 +12,11 @@ export async function lockRuleVersions(
   userIds: Iterable<string>,
 ): Promise<Map<string, number>> {
   const ids = [...new Set(userIds)];
-  const rows = await tx<{ user_id: string; accepted_version: number }[]>`
-    SELECT user_id, accepted_version FROM user_configs
-    WHERE user_id = ANY(${textArray(ids)}::text[])
-    ORDER BY user_id FOR SHARE`;
+  const rows = await tx.unsafe<{ user_id: string; accepted_version: number }[]>(
+    `SELECT user_id, accepted_version FROM user_configs
+     WHERE user_id = ANY(${literal(textArray(ids))}::text[])
+     ORDER BY user_id FOR SHARE`,
+  );
   const versions = new Map(rows.map((row) => [row.user_id, row.accepted_version]));
   const missing = ids.filter((id) => !versions.has(id));
   if (missing.length === 0) return versions;

@@ -1,5 +1,6 @@
-import type { Micros } from '../domain/time.ts';
+import { formatMicros, type Micros } from '../domain/time.ts';
 import type { Sql, TransactionSql } from './connection.ts';
+import { literal } from './literal.ts';
 
 /** A partition of one log, for as long as that log exists. */
 export interface LogPartition {
@@ -32,10 +33,11 @@ export async function readWatermark(
   tx: Sql | TransactionSql,
   { logId, topic, partition }: LogPartition,
 ): Promise<Watermark | undefined> {
-  const [row] = await tx<{ watermark: number; covered_at: Micros }[]>`
-    SELECT watermark, covered_at FROM watermarks
-    WHERE log_id = ${logId} AND topic = ${topic} AND partition = ${partition}
-    FOR UPDATE`;
+  const [row] = await tx.unsafe<{ watermark: number; covered_at: Micros }[]>(
+    `SELECT watermark, covered_at FROM watermarks
+     WHERE log_id = ${literal(logId)} AND topic = ${literal(topic)} AND partition = ${partition}
+     FOR UPDATE`,
+  );
   return row && { offset: row.watermark, coveredAt: row.covered_at };
 }
 
@@ -45,7 +47,9 @@ export async function moveWatermark(
   { logId, topic, partition }: LogPartition,
   watermark: Watermark,
 ): Promise<void> {
-  await tx`
-    UPDATE watermarks SET watermark = ${watermark.offset}, covered_at = ${watermark.coveredAt}
-    WHERE log_id = ${logId} AND topic = ${topic} AND partition = ${partition}`;
+  await tx.unsafe(
+    `UPDATE watermarks
+     SET watermark = ${watermark.offset}, covered_at = ${literal(formatMicros(watermark.coveredAt))}
+     WHERE log_id = ${literal(logId)} AND topic = ${literal(topic)} AND partition = ${partition}`,
+  );
 }

@@ -1,6 +1,7 @@
 import type { Fired, Held, Resolved, Transition } from '../domain/alert.ts';
 import { formatMicros } from '../domain/time.ts';
 import type { TransactionSql } from './connection.ts';
+import { jsonLiteral } from './literal.ts';
 import { LOCKS } from './migrations.ts';
 
 /**
@@ -14,32 +15,43 @@ export async function writeAlerts(
 ): Promise<void> {
   const fired = transitions.filter((t): t is Fired => t.type === 'FIRED');
   const resolved = transitions.filter((t): t is Resolved => t.type === 'RESOLVED');
-  if (fired.length > 0) await insertEpisodes(tx, fired);
-  const holding = [...held].map((h) => ({
+  const holding = [...held];
+  // Sent in this order, and waited for at once.
+  const statements = [
+    fired.length > 0 && insertEpisodes(tx, fired),
+    holding.length > 0 && moveEpisodes(tx, holding),
+    resolved.length > 0 && endEpisodes(tx, resolved),
+  ];
+  await Promise.all(statements);
+}
+
+async function moveEpisodes(tx: TransactionSql, held: readonly Held[]): Promise<void> {
+  const rows = held.map((h) => ({
     id: h.alertId,
     last_seen_at: formatMicros(h.lastSeenAt),
     value: h.value,
   }));
-  if (holding.length > 0) {
-    await tx`
-      UPDATE alerts a SET last_seen_at = r.last_seen_at, value = r.value
-      FROM json_to_recordset(${JSON.stringify(holding)}::text::json)
-        AS r(id text, last_seen_at timestamptz, value jsonb)
-      WHERE a.id = r.id AND a.status = 'FIRING'`;
-  }
-  if (resolved.length > 0) {
-    const rows = resolved.map((r) => ({
-      id: r.alertId,
-      resolved_at: formatMicros(r.time),
-      reason: r.reason,
-    }));
-    await tx`
-      UPDATE alerts a SET status = 'RESOLVED', resolved_at = r.resolved_at,
-        resolve_reason = r.reason
-      FROM json_to_recordset(${JSON.stringify(rows)}::text::json)
-        AS r(id text, resolved_at timestamptz, reason text)
-      WHERE a.id = r.id AND a.status = 'FIRING'`;
-  }
+  await tx.unsafe(
+    `UPDATE alerts a SET last_seen_at = r.last_seen_at, value = r.value
+     FROM json_to_recordset(${jsonLiteral(rows)})
+       AS r(id text, last_seen_at timestamptz, value jsonb)
+     WHERE a.id = r.id AND a.status = 'FIRING'`,
+  );
+}
+
+async function endEpisodes(tx: TransactionSql, resolved: readonly Resolved[]): Promise<void> {
+  const rows = resolved.map((r) => ({
+    id: r.alertId,
+    resolved_at: formatMicros(r.time),
+    reason: r.reason,
+  }));
+  await tx.unsafe(
+    `UPDATE alerts a SET status = 'RESOLVED', resolved_at = r.resolved_at,
+       resolve_reason = r.reason
+     FROM json_to_recordset(${jsonLiteral(rows)})
+       AS r(id text, resolved_at timestamptz, reason text)
+     WHERE a.id = r.id AND a.status = 'FIRING'`,
+  );
 }
 
 async function insertEpisodes(tx: TransactionSql, fired: readonly Fired[]): Promise<void> {
@@ -61,19 +73,20 @@ async function insertEpisodes(tx: TransactionSql, fired: readonly Fired[]): Prom
     sequence_id: f.sequenceId,
     arrival_time: formatMicros(f.evidence.arrival),
   }));
-  await tx`
-    INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
+  await tx.unsafe(
+    `INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
       key, operator, threshold, value, started_at, last_seen_at,
       partition, "offset", sequence_id, event_time, arrival_time)
     SELECT id, user_id, device_id, rule_id, rule_version, 'FIRING', severity, message,
       key, operator, threshold, value, time, time,
       partition, log_offset, sequence_id, time, arrival_time
-    FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(
+    FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
       id text, user_id text, device_id text, rule_id text, rule_version integer, severity text,
       message text, key text, operator text, threshold jsonb, value jsonb, time timestamptz,
       partition integer, log_offset bigint, sequence_id bigint, arrival_time timestamptz)
     ORDER BY id
-    ON CONFLICT DO NOTHING`;
+    ON CONFLICT DO NOTHING`,
+  );
 }
 
 /**
@@ -84,7 +97,6 @@ export async function appendAlertEvents(
   tx: TransactionSql,
   transitions: readonly Transition[],
 ): Promise<void> {
-  await tx`SELECT pg_advisory_xact_lock(${LOCKS.alertSeq})`;
   const rows = transitions.map((t, position) => ({
     position,
     id: t.eventId,
@@ -93,16 +105,19 @@ export async function appendAlertEvents(
     value: t.value,
     time: formatMicros(t.time),
   }));
-  await tx`
-    INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
+  const locked = tx.unsafe(`SELECT pg_advisory_xact_lock(${LOCKS.alertSeq})`);
+  const appended = tx.unsafe(
+    `INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
       severity, message, key, operator, threshold, value, time, started_at)
     SELECT nextval('alert_events_seq'), e.* FROM (
       SELECT r.id, r.alert_id, r.type, CASE r.type WHEN 'FIRED' THEN 'FIRING' ELSE 'RESOLVED' END,
         a.user_id, a.device_id, a.rule_id, a.severity, a.message, a.key, a.operator, a.threshold,
         nullif(r.value, 'null'), r.time, a.started_at
-      FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS r(
+      FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
         position integer, id text, alert_id text, type text, value jsonb, time timestamptz)
       JOIN alerts a ON a.id = r.alert_id
       ORDER BY r.position) e
-    ON CONFLICT (id) DO NOTHING`;
+    ON CONFLICT (id) DO NOTHING`,
+  );
+  await Promise.all([locked, appended]);
 }
