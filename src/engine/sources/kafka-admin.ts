@@ -13,7 +13,7 @@ export interface KafkaAdmin {
   close(): Promise<void>;
 }
 
-const ATTEMPTS = 3;
+const ATTEMPTS = 2;
 const DEADLINE_MS = 20_000;
 
 /**

@@ -37,8 +37,6 @@ const RETRY: RetryOptions = {
 /** A broker that says nothing for so long is taken for dead. */
 const REQUEST_TIMEOUT_MS = 15_000;
 const CONNECTION_TIMEOUT_MS = 3_000;
-/** kafkajs tells the same fault again at each attempt. */
-const SAME_LINE_MS = 30_000;
 
 /** @param options.retries where the default (some 10 s) is too many */
 export function createKafkaClient(
@@ -70,18 +68,13 @@ function tlsOptions({ ca, cert, key, verify }: KafkaTls) {
   };
 }
 
-/** kafkajs calls every passing trouble an error: what matters is said by us, when it lasts. */
+/**
+ * kafkajs calls every passing trouble an error and tells it at each attempt. What lasts is said by
+ * us: by the source, by the appender, and by a lane that waits.
+ */
 function logTo(logger: Logger): (entry: LogEntry) => void {
-  const saidAt = new Map<string, number>();
-  return ({ level, namespace, log }) => {
+  return ({ namespace, log }) => {
     const { message, timestamp: _, logger: __, stack: ___, ...details } = log;
-    const text = `${namespace}: ${message}`;
-    const now = performance.now();
-    const last = saidAt.get(text);
-    if (last !== undefined && now - last < SAME_LINE_MS) return logger.debug(details, text);
-    if (saidAt.size > 100) saidAt.clear();
-    saidAt.set(text, now);
-    if (level === logLevel.ERROR) logger.warn(details, text);
-    else logger.info(details, text);
+    logger.debug(details, `${namespace}: ${message}`);
   };
 }

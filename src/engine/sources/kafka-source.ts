@@ -16,11 +16,11 @@ export interface KafkaSourceOptions {
   logger: Logger;
   /** How soon added partitions are noticed. Default 30 s. */
   metadataMaxAgeMs?: number;
-  /** Per partition. Default 4,000 records or 2 MiB. */
+  /** Per partition. Default 8,000 records or 4 MiB. */
   buffer?: BufferLimits;
 }
 
-const BUFFER: BufferLimits = { maxRecords: 4_000, maxBytes: 2 * 2 ** 20 };
+const BUFFER: BufferLimits = { maxRecords: 8_000, maxBytes: 4 * 2 ** 20 };
 /** A replica that died, and the membership that a broker's crash left behind, go after this. */
 const SESSION_TIMEOUT_MS = 6_000;
 const HEARTBEAT_MS = 1_000;
@@ -47,7 +47,9 @@ const REBUILD_MAX_MS = 1_000;
 export function createKafkaSource(options: KafkaSourceOptions): Source {
   const { logId, topic, groupId, logger } = options;
   const kafka = createKafkaClient(options.settings, logger);
-  const admin = createKafkaAdmin(kafka, { topic, groupId });
+  // Few retries: a lane asks again by itself, and is seen to wait meanwhile.
+  const asking = createKafkaClient(options.settings, logger, { retries: 2 });
+  const admin = createKafkaAdmin(asking, { topic, groupId });
   const readers = new Map<number, KafkaReader>();
   const closing = new AbortController();
   let paused = false;
@@ -112,8 +114,9 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
       retry: { retries: 5 },
     });
     const { CRASH, GROUP_JOIN, REBALANCING, END_BATCH_PROCESS } = mine.events;
-    const crashed = Promise.withResolvers<Error>();
-    mine.on(CRASH, ({ payload }) => crashed.resolve(payload.error));
+    const ended = Promise.withResolvers<Error>();
+    const stop = () => ended.resolve(new Error('closing'));
+    mine.on(CRASH, ({ payload }) => ended.resolve(payload.error));
     mine.on(GROUP_JOIN, ({ payload }) => {
       if (closing.signal.aborted) return;
       joined(mine, payload.memberAssignment[topic] ?? []);
@@ -132,14 +135,13 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
       await mine.connect();
       await mine.subscribe({ topic, fromBeginning: true });
       await mine.run({ autoCommit: false, eachBatch });
-      const stopped = Promise.withResolvers<Error>();
-      const stop = () => stopped.resolve(new Error('closing'));
+      closing.signal.addEventListener('abort', stop);
       if (closing.signal.aborted) stop();
-      closing.signal.addEventListener('abort', stop, { once: true });
-      return await Promise.race([crashed.promise, stopped.promise]);
+      return await ended.promise;
     } catch (error) {
       return error as Error;
     } finally {
+      closing.signal.removeEventListener('abort', stop);
       if (consumer === mine) consumer = null;
       // Leaves the group; an unreachable broker must not hold up the next consumer.
       await withDeadline(mine.disconnect(), CLOSE_DEADLINE_MS, 'leaving the group').catch(() => {});
@@ -177,7 +179,8 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
       commits.stop();
       await withDeadline(commits.flush(), CLOSE_DEADLINE_MS, 'committing').catch(() => {});
       closing.abort();
-      await consuming;
+      // One that still tries to connect gives up by itself.
+      if (consuming) await withDeadline(consuming, CLOSE_DEADLINE_MS, 'closing').catch(() => {});
       await admin.close();
     },
   };

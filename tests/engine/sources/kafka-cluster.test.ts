@@ -60,7 +60,8 @@ describe.skipIf(noKafkaServer)('reaching Kafka at the start', () => {
       const again = await prepare({}, [{ ...one, partitions: 7 }, two]);
       expect(again.created).toEqual([]);
       const { topics } = await kafka.admin.fetchTopicMetadata({ topics: [one.topic, two.topic] });
-      expect(topics.map(({ partitions }) => partitions.length)).toEqual([5, 1]);
+      const counts = new Map(topics.map(({ name, partitions }) => [name, partitions.length]));
+      expect([one, two].map(({ topic }) => counts.get(topic))).toEqual([5, 1]);
       const { resources } = await kafka.admin.describeConfigs({
         includeSynonyms: false,
         resources: [
