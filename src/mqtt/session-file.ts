@@ -67,7 +67,8 @@ export function openSessionFile(path: string): Database {
       busy ? 'DATA_DIR_IN_USE' : 'DATA_DIR_UNUSABLE',
       busy
         ? `${path} is in use by another process: stop that one, or set DATA_DIR to another folder`
-        : `${path} can't be used as the MQTT session store: ${(error as Error).message}`,
+        : `${path} can't be used as the MQTT session store (${(error as Error).message}): mend it or ` +
+            'move it away, and sessions and queues begin anew',
       { cause: error },
     );
   }

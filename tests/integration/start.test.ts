@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exitOf, runApp, spawnApp, startTestApp, type TestApp } from '../support/app.ts';
@@ -106,6 +106,13 @@ describe('what can not start gets one line each on stderr, exit code 1, and leav
     },
     30_000,
   );
+
+  test('a damaged file of the broker, with the database running already', async () => {
+    writeFileSync(join(dataDir, 'mqtt.sqlite'), 'no such thing'.repeat(1_000));
+    const ended = await runApp(dataDir);
+    expect(ended).toEqual({ code: 1, stdout: '', stderr: [expect.any(String)], processes: [] });
+    expect(ended.stderr[0]).toContain('move it away');
+  }, 30_000);
 
   test('a data folder in use', async () => {
     const before = app.postgresPid();
