@@ -24,7 +24,7 @@ test('the banner says where everything is, and each place is there', async () =>
   expect(await query(app.graphqlUrl, '{ ingest { lag } }')).toEqual({ ingest: { lag: 0 } });
 });
 
-test.skipIf(!Bun.which('npx'))(
+test.skipIf(!Bun.which('npx') || process.platform !== 'linux')(
   'the printed commands work as printed: an alert is heard, the load test is content',
   async () => {
     const commands = [...app.stdout().matchAll(/^ {2}(npx .+)$/gm)].map(([, line]) => line ?? '');
