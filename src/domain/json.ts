@@ -70,6 +70,17 @@ export function numberOf(value: unknown): number | null {
   return json.isRawJSON(value) ? Number(value.rawJSON) : null;
 }
 
+/** Whether a JSON value is a whole number as it was written, not as a double rounds it. */
+export function isWholeNumber(value: unknown): boolean {
+  if (!json.isRawJSON(value)) return Number.isInteger(value);
+  const [, whole = '', fraction = '', exponent = '0'] =
+    /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(value.rawJSON) ?? [];
+  const digits = whole + fraction;
+  let significant = digits.length;
+  while (significant > 0 && digits[significant - 1] === '0') significant--;
+  return significant === 0 || digits.length - significant >= fraction.length - Number(exponent);
+}
+
 /** An own-property object, which a raw number is not. */
 export function isJsonObject(value: unknown): value is JsonObject {
   return (

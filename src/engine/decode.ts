@@ -1,5 +1,6 @@
 import {
   isJsonObject,
+  isWholeNumber,
   type JsonObject,
   type JsonValue,
   nestsDeeper,
@@ -176,7 +177,7 @@ function decodeTime(value: JsonValue | undefined, arrival: Micros): Micros {
 function decodeSequenceId(value: JsonValue | undefined): number {
   if (value === undefined || value === null) reject('MISSING_FIELD', 'sequence_id is missing');
   const number = numberOf(value);
-  if (number === null || (Number.isFinite(number) && !Number.isInteger(number))) {
+  if (number === null || !isWholeNumber(value)) {
     return reject('WRONG_TYPE', `sequence_id: ${show(value)} is not an integer`);
   }
   if (!Number.isSafeInteger(number) || number < 0) {
@@ -204,7 +205,7 @@ function decodeColumn(name: string, column: Column, value: JsonValue | undefined
     return value;
   }
   const number = numberOf(value);
-  if (number === null || (column.type === 'integer' && !Number.isInteger(number))) {
+  if (number === null || (column.type === 'integer' && !isWholeNumber(value))) {
     const wanted = column.type === 'integer' ? 'an integer' : 'a number';
     return reject('WRONG_TYPE', `${name}: ${show(value)} is not ${wanted}`);
   }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
-import { isJsonObject, numberOf, parseJson } from '../../src/domain/json.ts';
+import { isJsonObject, isWholeNumber, numberOf, parseJson } from '../../src/domain/json.ts';
 
 /** A JSON number of any length, as text. */
 export const numberText = fc
@@ -107,4 +107,18 @@ test('a raw number is a number and no object', () => {
   expect(isJsonObject(raw)).toBe(false);
   expect(numberOf(raw)).toBe(Number('12345678901234567890'));
   expect([null, '1', true, {}, [], undefined].map(numberOf)).toEqual(Array(6).fill(null));
+});
+
+test('a whole number is one as it is written, whatever a double makes of it', () => {
+  fc.assert(
+    fc.property(numberText, (text) => {
+      const power = Number(/e(-?\d+)$/.exec(decimal(text))?.[1] ?? 0);
+      expect(isWholeNumber(parseJson(text))).toBe(power >= 0);
+    }),
+  );
+  for (const value of ['1', true, null, {}, []]) expect(isWholeNumber(value)).toBe(false);
+  const long = parseJson(`1${'0'.repeat(60_000)}1e-1`);
+  const since = performance.now();
+  expect(isWholeNumber(long)).toBe(false);
+  expect(performance.now() - since).toBeLessThan(100);
 });

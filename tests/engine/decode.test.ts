@@ -90,6 +90,12 @@ describe('refused', () => {
     ...text('WRONG_TYPE', payload({ time: '"yesterday"' }), payload({ time: '{}' })),
     ...text('WRONG_TYPE', payload({ time: '"2024-02-30T00:00:00Z"' }), payload({ time: 'true' })),
     ...text('WRONG_TYPE', payload({ sequence_id: '"7"' }), payload({ sequence_id: '7.5' })),
+    ...text('WRONG_TYPE', payload({ sequence_id: '9007199254740990.7' })),
+    ...text(
+      'WRONG_TYPE',
+      payload({ sequence_id: '1e-400' }),
+      payload({ battery: '7.00000000000000001' }),
+    ),
     ...text('WRONG_TYPE', payload({ sequence_id: '[7]' }), payload({ sequence_id: 'false' })),
     ...text('WRONG_TYPE', payload({ temperature: '"21"' }), payload({ temperature: '{}' })),
     ...text('WRONG_TYPE', payload({ temperature: 'true' }), payload({ battery: '50.5' })),
