@@ -1,23 +1,32 @@
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
-import { compileTopic } from './domain/topic.ts';
 import { openDataFolder } from './embedded/data-folder.ts';
-import { startPostgres } from './embedded/postgres.ts';
+import { createHeartbeat } from './engine/heartbeat.ts';
 import { createEngine, type Engine } from './engine/index.ts';
+import { createJanitor, type Retention } from './engine/janitor.ts';
 import { createPublisher } from './engine/publish.ts';
+import { createRefusedMessages } from './engine/refused-messages.ts';
 import { createRuleBook } from './engine/rule-book.ts';
-import { type EmbeddedLog, openEmbeddedLog } from './engine/sources/embedded-log.ts';
-import { createEmbeddedSource } from './engine/sources/embedded-source.ts';
 import { model } from './model.ts';
-import { startBroker } from './mqtt/broker.ts';
+import {
+  type Log,
+  needsDataFolder,
+  openDatabase,
+  openLog,
+  openMqtt,
+  type Release,
+  type Surroundings,
+} from './modes.ts';
 import { connectMqtt } from './mqtt/client.ts';
 import { createAuthenticate } from './schema/authenticate.ts';
 import { startServer } from './schema/server.ts';
 import { createAlertEventTail } from './store/alert-event-tail.ts';
-import { connect } from './store/connection.ts';
+import { connect, type Sql } from './store/connection.ts';
 import { migrate } from './store/migrate.ts';
+import { createNotifications } from './store/notifications.ts';
+
+type NotifyListener = (channel: string, payload: string) => void;
 
 /** Where a started process can be reached. */
 export interface App {
@@ -29,8 +38,6 @@ export interface App {
   /** Reverse of the start: no new work, what was read is written, then the parts close. */
   stop(): Promise<void>;
 }
-
-type Release = () => Promise<void> | void;
 
 const MAX_CACHED_DEVICES = 50_000;
 const FEED_CAPACITY = 10_000;
@@ -69,39 +76,33 @@ async function startParts(
   releases: Release[],
   signal: AbortSignal,
 ): Promise<App> {
-  const folder = openDataFolder(config.dataDir);
-  releases.push(() => folder.close());
-  const databaseUrl =
-    config.databaseUrl ?? (await startDatabase(config, folder.path, logger, releases));
+  const dataDir = needsDataFolder(config) ? takeDataFolder(config, releases) : null;
+  const around: Surroundings = { config, dataDir, logger, releases };
+  const databaseUrl = await openDatabase(around);
   signal.throwIfAborted();
+  const directUrl = config.databaseDirectUrl ?? databaseUrl;
   const sql = connect(databaseUrl, { max: 10 });
   releases.push(() => sql.end({ timeout: 5 }));
-  const applied = await migrate(sql, model);
-  if (applied.length > 0) logger.info({ applied }, 'the schema is up to date');
+  const openSession = (onNotify?: NotifyListener) =>
+    connect(directUrl, {
+      max: 1,
+      applicationName: 'pulsegraph-session',
+      keepSession: true,
+      onNotify,
+    });
+  await migrateOver(openSession(), logger);
 
-  const log = await openEmbeddedLog({
-    file: join(folder.path, 'log.sqlite'),
-    topic: config.kafkaTopic,
-    partitions: config.logPartitions,
-    retentionMs: config.logRetentionHours * 3_600_000,
-    maxBytes: config.logMaxBytes,
-    logger,
-  });
-  releases.push(() => log.close());
-  const rules = createRuleBook({ sql, model, logger });
-  await rules.start();
-  releases.push(() => rules.close());
-  const tail = createAlertEventTail({ sql, logger });
-  await tail.start();
-  releases.push(() => tail.close());
-
+  const log = await openLog(around, sql);
+  const { rules, tail } = await followDatabase({ sql, openSession, logger, releases });
+  signal.throwIfAborted();
   const engine = createEngine(
     {
-      source: createEmbeddedSource({ log, groupId: config.kafkaGroupId }),
+      source: log.source,
       sql,
       openSql: () => connect(databaseUrl, { max: 2, applicationName: 'pulsegraph-lane' }),
       rules,
       tail,
+      deadLetters: log.deadLetters,
       model,
       logger,
     },
@@ -113,36 +114,31 @@ async function startParts(
       feedCapacity: FEED_CAPACITY,
     },
   );
-  signal.throwIfAborted();
   await engine.start();
   releases.push(() => engine.stop(config.shutdownDeadlineMs));
 
-  const broker = await startBroker({
-    // Without passwords it stays on loopback, wherever the API listens.
-    port: config.mqttPort,
-    dataFile: join(folder.path, 'mqtt.sqlite'),
-    appender: log,
-    telemetry: compileTopic(model.topic),
-    maxPayloadBytes: config.maxPayloadBytes,
-    logger,
-  });
-  releases.push(() => broker.close());
+  const refused = createRefusedMessages({ sql, topic: config.kafkaTopic, logger });
+  releases.push(() => refused.close());
+  const mqtt = await openMqtt(around, { log, refused, openSession });
+  startInOrder(releases, [
+    createHeartbeat({
+      appender: log.appender,
+      partitions: log.partitions,
+      isFlowing: mqtt.isFlowing,
+      logger,
+    }),
+    createJanitor({ sql, openSession, model, retention: retention(config), logger }),
+  ]);
   const publisher = createPublisher({
     sql,
-    openSession: () =>
-      connect(config.databaseDirectUrl ?? databaseUrl, {
-        max: 1,
-        applicationName: 'pulsegraph-publisher',
-        keepSession: true,
-      }),
-    connectMqtt: (session) => connectMqtt({ url: broker.url, logger, ...session }),
+    openSession,
+    connectMqtt: (session) => connectMqtt({ ...mqtt.client, logger, ...session }),
     tail,
     ruleBook: rules,
     model,
     logger,
   });
-  publisher.start();
-  releases.push(() => publisher.close());
+  startInOrder(releases, [publisher]);
   // A config sent to a topic that nobody has subscribed yet would be lost.
   await waitFor(() => publisher.subscribed, SUBSCRIBED_WITHIN_MS, signal);
   signal.throwIfAborted();
@@ -163,22 +159,72 @@ async function startParts(
 
   return {
     graphqlUrl: `${server.url}/graphql`,
-    mqttUrl: broker.url,
+    mqttUrl: mqtt.url,
     databaseUrl,
-    dataDir: folder.path,
+    dataDir,
     stop: () => release(releases, logger),
   };
 }
 
-async function startDatabase(
-  config: Config,
-  dataDir: string,
-  logger: Logger,
-  releases: Release[],
-): Promise<string> {
-  const postgres = await startPostgres({ dataDir, port: config.postgresPort, logger });
-  releases.push(() => postgres.stop());
-  return postgres.url;
+function takeDataFolder(config: Config, releases: Release[]): string {
+  const folder = openDataFolder(config.dataDir);
+  releases.push(() => folder.close());
+  return folder.path;
+}
+
+async function migrateOver(session: Sql, logger: Logger): Promise<void> {
+  try {
+    const applied = await migrate(session, model);
+    if (applied.length > 0) logger.info({ applied }, 'the schema is up to date');
+  } finally {
+    await session.end({ timeout: 5 });
+  }
+}
+
+/** What this process knows of rules and alerts, whoever changes them: by polls, and by LISTEN. */
+async function followDatabase(deps: {
+  sql: Sql;
+  openSession: (onNotify?: NotifyListener) => Sql;
+  logger: Logger;
+  releases: Release[];
+}) {
+  const { sql, openSession, logger, releases } = deps;
+  const rules = createRuleBook({ sql, model, logger });
+  await rules.start();
+  releases.push(() => rules.close());
+  const tail = createAlertEventTail({ sql, logger });
+  await tail.start();
+  releases.push(() => tail.close());
+  const notifications = createNotifications({
+    openSession,
+    logger,
+    onAlertEvents: () => tail.poke(),
+    onRuleChange: () => rules.poke(),
+  });
+  startInOrder(releases, [notifications]);
+  return { rules, tail };
+}
+
+interface Startable {
+  start(): void;
+  close(): Promise<void>;
+}
+
+function startInOrder(releases: Release[], parts: readonly Startable[]): void {
+  for (const part of parts) {
+    part.start();
+    releases.push(() => part.close());
+  }
+}
+
+function retention(config: Config): Retention {
+  return {
+    readings: config.retentionDays,
+    alerts: config.alertRetentionDays,
+    alertEvents: config.eventRetentionDays,
+    deadLetters: config.deadLetterRetentionDays,
+    ruleChanges: config.ruleRetentionDays,
+  };
 }
 
 async function waitFor(check: () => boolean, withinMs: number, signal: AbortSignal): Promise<void> {
@@ -187,7 +233,7 @@ async function waitFor(check: () => boolean, withinMs: number, signal: AbortSign
 }
 
 /** Whether this process can take in readings and store them. */
-function readiness(engine: Engine, log: EmbeddedLog): { ok: boolean; reason?: string } {
+function readiness(engine: Engine, log: Log): { ok: boolean; reason?: string } {
   const health = log.health();
   if (!health.ok) return health;
   const { lanes } = engine.status();

@@ -1,0 +1,197 @@
+/** The one place that knows which part is embedded and which is outside. */
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { kafkaSettings } from './config/kafka.ts';
+import type { Config } from './config.ts';
+import type { LogAppender, Source } from './domain/log.ts';
+import { compileTopic } from './domain/topic.ts';
+import { startPostgres } from './embedded/postgres.ts';
+import type { DeadLetterSink } from './engine/commit.ts';
+import { runForOffice } from './engine/elect.ts';
+import type { RefusedMessages } from './engine/refused-messages.ts';
+import { openEmbeddedLog } from './engine/sources/embedded-log.ts';
+import { createEmbeddedSource } from './engine/sources/embedded-source.ts';
+import { openKafkaAppender } from './engine/sources/kafka-appender.ts';
+import type { KafkaSettings } from './engine/sources/kafka-client.ts';
+import { prepareKafka } from './engine/sources/kafka-cluster.ts';
+import { createDeadLetterSender } from './engine/sources/kafka-dlq.ts';
+import { createKafkaSource } from './engine/sources/kafka-source.ts';
+import { model } from './model.ts';
+import { createBridge } from './mqtt/bridge.ts';
+import { startBroker } from './mqtt/broker.ts';
+import type { MqttClientOptions } from './mqtt/client.ts';
+import type { Sql } from './store/connection.ts';
+import { LOCKS } from './store/migrations.ts';
+
+/** Ends a part; called in the reverse of the start. */
+export type Release = () => Promise<void> | void;
+
+export interface Surroundings {
+  config: Config;
+  /** Of the embedded parts; null where there are none. */
+  dataDir: string | null;
+  logger: Logger;
+  /** Each part adds how it is ended. */
+  releases: Release[];
+}
+
+type Health = { ok: true } | { ok: false; reason: string };
+
+export interface Log {
+  source: Source;
+  appender: LogAppender;
+  partitions(): number;
+  health(): Health;
+  deadLetters?: DeadLetterSink;
+}
+
+export interface Mqtt {
+  url: string;
+  /** How our own clients connect, but for their session. */
+  client: Pick<MqttClientOptions, 'url' | 'protocolVersion' | 'username' | 'password' | 'tls'>;
+  /** Whether what devices send reaches the log through this process. */
+  isFlowing(): boolean;
+}
+
+/** Whether anything has to be kept in the data folder. */
+export function needsDataFolder(config: Config): boolean {
+  return config.databaseUrl === null || config.kafkaBrokers === null || config.mqttUrl === null;
+}
+
+/** @throws StartError */
+export async function openDatabase({
+  config,
+  dataDir,
+  logger,
+  releases,
+}: Surroundings): Promise<string> {
+  if (config.databaseUrl !== null) return config.databaseUrl;
+  const options = { dataDir: dataDir as string, port: config.postgresPort, logger };
+  const postgres = await startPostgres(options);
+  releases.push(() => postgres.stop());
+  return postgres.url;
+}
+
+/** @throws StartError */
+export async function openLog(around: Surroundings, sql: Sql): Promise<Log> {
+  const settings = kafkaSettings(around.config);
+  return settings === null ? await embeddedLog(around) : await kafka(around, sql, settings);
+}
+
+async function embeddedLog({ config, dataDir, logger, releases }: Surroundings): Promise<Log> {
+  const log = await openEmbeddedLog({
+    file: join(dataDir as string, 'log.sqlite'),
+    topic: config.kafkaTopic,
+    partitions: config.logPartitions,
+    retentionMs: config.logRetentionHours * 3_600_000,
+    maxBytes: config.logMaxBytes,
+    logger,
+  });
+  releases.push(() => log.close());
+  return {
+    source: createEmbeddedSource({ log, groupId: config.kafkaGroupId }),
+    appender: log,
+    partitions: () => log.partitions,
+    health: () => log.health(),
+  };
+}
+
+async function kafka(
+  { config, logger, releases }: Surroundings,
+  sql: Sql,
+  settings: KafkaSettings,
+): Promise<Log> {
+  const { kafkaTopic: topic, kafkaDlqTopic, kafkaReplication: replication } = config;
+  const topics = [
+    { topic, partitions: config.kafkaPartitions, replication },
+    { topic: kafkaDlqTopic, partitions: 1, replication },
+  ];
+  const { clusterId: logId, created } = await prepareKafka(settings, topics, logger);
+  if (created.length > 0) logger.info({ created }, 'topics were missing, and are made');
+  const appender = await openKafkaAppender({ settings, topic, logger });
+  releases.push(() => appender.close());
+  const letters = await openKafkaAppender({ settings, topic: kafkaDlqTopic, logger });
+  releases.push(() => letters.close());
+  const sender = createDeadLetterSender({ sql, appender: letters, logId, logTopic: topic, logger });
+  releases.push(() => sender.close());
+  return {
+    source: createKafkaSource({ settings, logId, topic, groupId: config.kafkaGroupId, logger }),
+    appender,
+    partitions: () => appender.partitions(),
+    health: () => appender.health(),
+    deadLetters: sender,
+  };
+}
+
+export interface MqttDeps {
+  log: Log;
+  refused: RefusedMessages;
+  openSession: () => Sql;
+}
+
+/** @throws StartError */
+export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mqtt> {
+  const { config, dataDir, logger, releases } = around;
+  if (config.mqttUrl !== null) return outsideBroker(around, deps, config.mqttUrl);
+  const broker = await startBroker({
+    // Without passwords it stays on loopback, wherever the API listens.
+    port: config.mqttPort,
+    dataFile: join(dataDir as string, 'mqtt.sqlite'),
+    appender: deps.refused.guard(deps.log.appender),
+    telemetry: compileTopic(model.topic),
+    maxPayloadBytes: config.maxPayloadBytes,
+    logger,
+  });
+  releases.push(() => broker.close());
+  return { url: broker.url, client: { url: broker.url }, isFlowing: () => true };
+}
+
+function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt {
+  const { config, logger, releases } = around;
+  const client = {
+    url,
+    protocolVersion: Number(config.mqttVersion) as 4 | 5,
+    username: config.mqttUsername ?? undefined,
+    password: config.mqttPassword ?? undefined,
+    tls: {
+      ca: config.mqttTlsCa ?? undefined,
+      cert: config.mqttTlsCert ?? undefined,
+      key: config.mqttTlsKey ?? undefined,
+    },
+  };
+  if (config.bridge === 'off') return { url, client, isFlowing: () => false };
+  const { bridgeSharedGroup } = config;
+  const bridge = createBridge({
+    ...client,
+    clientId: bridgeClientId(config),
+    telemetry: compileTopic(model.topic),
+    appender: deps.refused.guard(deps.log.appender),
+    sharedGroup: bridgeSharedGroup ?? undefined,
+    elect:
+      bridgeSharedGroup !== null
+        ? undefined
+        : (term, signal) =>
+            runForOffice({
+              name: 'bridge',
+              lock: LOCKS.bridge,
+              openSession: deps.openSession,
+              term,
+              signal,
+              logger,
+            }),
+    maxPacketBytes: Math.max(16 * config.maxPayloadBytes, 2 ** 20),
+    onRejected: (message, error) => deps.refused.keep(message, error),
+    logger,
+  });
+  bridge.start();
+  releases.push(() => bridge.close());
+  return { url, client, isFlowing: () => bridge.flowing };
+}
+
+/** One session for all replicas, of which one is elected; with a shared group one for each. */
+function bridgeClientId({ kafkaGroupId, bridgeSharedGroup }: Config): string {
+  const name = `${kafkaGroupId}-bridge`;
+  // The name of a container or machine is the same after a restart, and so its queue is found again.
+  return bridgeSharedGroup === null ? name : `${name}-${hostname()}`;
+}
