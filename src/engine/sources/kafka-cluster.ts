@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Admin } from 'kafkajs';
 import type { Logger } from 'pino';
 import { StartError } from '../../domain/start-error.ts';
@@ -20,6 +21,12 @@ export interface KafkaCluster {
 }
 
 const START_RETRIES = 4;
+const APPEARS_WITHIN_MS = 10_000;
+const ABSENT = new Set([
+  'UNKNOWN_TOPIC_OR_PARTITION',
+  'TOPIC_AUTHORIZATION_FAILED',
+  'LEADER_NOT_AVAILABLE',
+]);
 /** The arrival in the log is the log's to say, whatever clock a producer has. */
 const LOG_CONFIG = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }];
 
@@ -53,17 +60,12 @@ export async function prepareKafka(
 /** @returns whether it was made */
 async function ensureTopic(admin: Admin, wanted: TopicSettings): Promise<boolean> {
   const { topic, partitions, replication } = wanted;
+  if (await isThere(admin, topic)) return false;
+  let created: boolean;
   try {
-    await admin.fetchTopicMetadata({ topics: [topic] });
-    return false;
-  } catch (error) {
-    const { type } = error as KafkaFault;
-    // Who may not look at a topic is told the same of one that is missing.
-    if (type !== 'UNKNOWN_TOPIC_OR_PARTITION' && type !== 'TOPIC_AUTHORIZATION_FAILED') throw error;
-  }
-  try {
-    return await admin.createTopics({
-      waitForLeaders: true,
+    created = await admin.createTopics({
+      // kafkajs' own wait fails where the brokers don't know the topic yet.
+      waitForLeaders: false,
       topics: [
         {
           topic,
@@ -77,6 +79,22 @@ async function ensureTopic(admin: Admin, wanted: TopicSettings): Promise<boolean
     throw new StartError('KAFKA_UNUSABLE', explainTopic(deepest(error as KafkaFault), wanted), {
       cause: error,
     });
+  }
+  // Whoever has made it: brokers hear of it a moment later.
+  const deadline = performance.now() + APPEARS_WITHIN_MS;
+  while (!(await isThere(admin, topic)) && performance.now() < deadline) await sleep(50);
+  return created;
+}
+
+async function isThere(admin: Admin, topic: string): Promise<boolean> {
+  try {
+    await admin.fetchTopicMetadata({ topics: [topic] });
+    return true;
+  } catch (error) {
+    const { type } = error as KafkaFault;
+    // Who may not look at a topic is told the same of one that is missing.
+    if (ABSENT.has(type ?? '')) return false;
+    throw error;
   }
 }
 

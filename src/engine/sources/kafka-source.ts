@@ -46,10 +46,9 @@ const REBUILD_MAX_MS = 1_000;
  */
 export function createKafkaSource(options: KafkaSourceOptions): Source {
   const { logId, topic, groupId, logger } = options;
-  const kafka = createKafkaClient(options.settings, logger);
-  // Few retries: a lane asks again by itself, and is seen to wait meanwhile.
-  const asking = createKafkaClient(options.settings, logger, { retries: 2 });
-  const admin = createKafkaAdmin(asking, { topic, groupId });
+  // Few retries: lanes ask again by themselves, and a consumer that gave up is soon replaced.
+  const kafka = createKafkaClient(options.settings, logger, { retries: 3 });
+  const admin = createKafkaAdmin(kafka, { topic, groupId });
   const readers = new Map<number, KafkaReader>();
   const closing = new AbortController();
   let paused = false;
@@ -111,7 +110,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
       maxWaitTimeInMs: FETCH_WAIT_MS,
       maxBytes: FETCH_BYTES,
       maxBytesPerPartition: FETCH_PARTITION_BYTES,
-      retry: { retries: 5 },
+      retry: { retries: 3 },
     });
     const { CRASH, GROUP_JOIN, REBALANCING, END_BATCH_PROCESS } = mine.events;
     const ended = Promise.withResolvers<Error>();
@@ -154,7 +153,9 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
       const error = await consume(onJoined);
       if (closing.signal.aborted) return;
       if (performance.now() - startedMs > STEADY_MS) attempt = 0;
-      logger.warn({ err: error, attempt }, 'Kafka: the consumer ended, another one is built');
+      if (attempt % 10 === 0) {
+        logger.warn({ err: error, attempt }, 'the consumer of Kafka ended: building another');
+      }
       await sleep(Math.min(REBUILD_MAX_MS, backoffMs(attempt)), closing.signal);
     }
   }

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import pino from 'pino';
 import { noKafkaServer } from '../../support/kafka.ts';
 import { eventually } from '../../support/process.ts';
 import { follow } from './follower.ts';
@@ -52,6 +53,24 @@ describe.skipIf(noKafkaServer)('Kafka as a source, when the log moves', () => {
     );
     expect(acknowledged.length).toBeGreaterThan(500);
   }, 120_000);
+
+  test('a consumer that gave up is replaced', async () => {
+    const lines: string[] = [];
+    const told = pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) });
+    const follower = await follow(log.source({ logger: told }));
+    await log.append([message('before')]);
+    await eventually('the first', () => follower.seen.size === 1);
+    await log.kafka.server?.stop('SIGKILL');
+    await eventually('giving up', () => lines.join('').includes('building another'), 30_000);
+    await log.kafka.server?.start();
+    const appended = () =>
+      log.append([message('after')]).then(
+        () => true,
+        () => false,
+      );
+    await eventually('appended', appended, 20_000);
+    await eventually('read', () => follower.values().includes('after'), 10_000);
+  }, 90_000);
 
   test('a position that retention has passed is lost, and taken up again at the earliest', async () => {
     await log.append(Array.from({ length: 300 }, (_, i) => ({ ...message(`${i}`), key: 'u/d' })));
