@@ -71,9 +71,16 @@ async function useKafka(brokers: string[], server: KafkaServer | null) {
       const topic = `test-${process.pid}-${++count}`;
       const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }));
       await admin.createTopics({
-        waitForLeaders: true,
+        // kafkajs' own wait fails where the broker doesn't know the topic yet.
+        waitForLeaders: false,
         topics: [{ topic, numPartitions, replicationFactor: 1, configEntries }],
       });
+      await eventually('the topic is there', () =>
+        admin.fetchTopicMetadata({ topics: [topic] }).then(
+          () => true,
+          () => false,
+        ),
+      );
       made.push(topic);
       return topic;
     },

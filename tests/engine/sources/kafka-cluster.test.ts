@@ -8,6 +8,7 @@ import {
   ConfigResourceTypes,
 } from 'kafkajs';
 import { StartError } from '../../../src/domain/start-error.ts';
+import { openKafkaAppender } from '../../../src/engine/sources/kafka-appender.ts';
 import type { KafkaSettings, SaslMechanism } from '../../../src/engine/sources/kafka-client.ts';
 import { prepareKafka, type TopicSettings } from '../../../src/engine/sources/kafka-cluster.ts';
 import { createKafkaSource } from '../../../src/engine/sources/kafka-source.ts';
@@ -49,6 +50,26 @@ describe.skipIf(noKafkaServer)('reaching Kafka at the start', () => {
     expect(error).toBeInstanceOf(StartError);
     return (error as StartError).message;
   }
+
+  test(
+    'processes that start together make a topic once, and each can use it',
+    async () => {
+      for (let round = 0; round < 5; round++) {
+        const wanted = fresh({ partitions: 50 });
+        const start = async () => {
+          const { created } = await prepare({}, [wanted]);
+          const { topic } = wanted;
+          const appender = await openKafkaAppender({ settings: kafka, topic, logger });
+          expect(appender.partitions()).toBe(50);
+          await appender.close();
+          return created.length;
+        };
+        const created = await Promise.all(Array.from({ length: 8 }, start));
+        expect(created.reduce((sum, count) => sum + count)).toBe(1);
+      }
+    },
+    LIMIT_MS,
+  );
 
   test(
     'makes the topics that are missing, as asked, and leaves those that are there',
