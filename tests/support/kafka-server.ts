@@ -20,6 +20,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 const JARS = join(ROOT, 'node_modules', '.cache', 'kafka-4.1.1');
 const POM = join(import.meta.dirname, 'kafka', 'pom.xml');
 const FOLDER_PREFIX = 'pulsegraph-kafka-';
+const JAVA = 'java';
 const START_MS = 60_000;
 
 /** Users of the SASL listener, known to PLAIN and to both kinds of SCRAM. */
@@ -59,7 +60,7 @@ export async function createKafkaServer(): Promise<KafkaServer> {
   async function start(): Promise<void> {
     const output = openSync(join(folder, 'output.log'), 'a');
     const heap = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
-    const java = spawn('java', [...heap, '-cp', `${JARS}/*`, 'kafka.Kafka', properties], {
+    const java = spawn(JAVA, [...heap, '-cp', `${JARS}/*`, 'kafka.Kafka', properties], {
       stdio: ['ignore', output, output],
       detached: true,
     });
@@ -161,7 +162,7 @@ function format(properties: string): void {
   );
   const clusterId = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString('base64url');
   const tool = ['-cp', `${JARS}/*`, 'kafka.tools.StorageTool', 'format'];
-  run('java', [...tool, '--config', properties, `--cluster-id=${clusterId}`, ...scram]);
+  run(JAVA, [...tool, '--config', properties, `--cluster-id=${clusterId}`, ...scram]);
 }
 
 /** A self-signed certificate for localhost, its key beside it. */
