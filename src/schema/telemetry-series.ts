@@ -65,7 +65,8 @@ export async function telemetrySeries(
   checkArguments(args, model);
   const keys = [...new Set(args.keys)];
   const range = { from: args.from, to: args.to };
-  const seriesCount = keys.length * deviceIds.length;
+  // The grid is made once, also where it serves no series.
+  const seriesCount = Math.max(1, keys.length * deviceIds.length);
   const { bucket, grid } = layOut(range, args, seriesCount);
   const known = await knownKeys(context, userId, deviceIds, keys);
   const series: TelemetrySeries[] = [];

@@ -83,6 +83,15 @@ const refused: [name: string, code: string, query: string, says: RegExp][] = [
     /larger bucket/,
   ],
   [
+    'too many points, though of no device',
+    'TOO_EXPENSIVE',
+    ofUser(
+      'telemetry(keys: ["battery"], deviceIds: [], bucket: "1s", ' +
+        'from: "2026-01-01T00:00:00Z", to: "2026-01-02T00:00:00Z") { key }',
+    ),
+    /larger bucket/,
+  ],
+  [
     'too complex',
     'TOO_EXPENSIVE',
     '{ users(first: 1000) { nodes { devices(first: 1000) { nodes { deviceId } } } } }',
