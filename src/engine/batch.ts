@@ -9,6 +9,8 @@ export interface BatchedReading extends StoredReading {
   offset: number;
 }
 
+export type ReadingKind = 'live' | 'late' | 'replay' | 'future';
+
 /** What one transaction will write: the effects of a contiguous run of a partition's records. */
 export interface Batch {
   /** Records covered, whatever became of them. */
@@ -21,6 +23,8 @@ export interface Batch {
   /** When the first record came into the batch: milliseconds, monotonic. */
   openedAtMs: number;
   readings: BatchedReading[];
+  /** What its readings are, as the engine counts them once they are stored. */
+  kinds: Record<ReadingKind, number>;
   /** Readings left out because the same key is in the batch already. */
   duplicates: number;
   devices: Map<string, DeviceState>;
@@ -42,6 +46,7 @@ export function createBatch(): Batch {
     coveredAt: 0,
     openedAtMs: 0,
     readings: [],
+    kinds: { live: 0, late: 0, replay: 0, future: 0 },
     duplicates: 0,
     devices: new Map(),
     transitions: [],

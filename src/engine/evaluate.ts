@@ -5,7 +5,6 @@ import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
 import type { DeviceState } from '../store/device-state.ts';
 import { addReading, type Batch } from './batch.ts';
 import type { Decoded } from './decode.ts';
-import type { IngestCounters } from './status.ts';
 
 export interface EvaluateContext {
   partition: number;
@@ -15,7 +14,6 @@ export interface EvaluateContext {
   /** A device's state as of the last record, undefined for one never seen. */
   stateOf(key: string): DeviceState | undefined;
   rules: ReadonlyMap<string, RuleSet>;
-  counters: IngestCounters;
 }
 
 /** The key of a device in caches and batches. */
@@ -40,7 +38,6 @@ export function addRecord(
   // The watermark and its clock have moved, and that is all.
   if (record.topic === HEARTBEAT_TOPIC) return;
   if (!decoded.ok) {
-    context.counters.deadLetters++;
     batch.deadLetters.push({
       offset: record.offset,
       key: record.key,
@@ -54,7 +51,7 @@ export function addRecord(
   const { reading, extraText } = decoded;
   addReading(batch, { reading, extraText, offset: record.offset });
   if (replay) {
-    context.counters.replay++;
+    batch.kinds.replay++;
     return;
   }
   const key = deviceKey(reading.userId, reading.deviceId);
@@ -73,15 +70,15 @@ export function addRecord(
   };
   batch.devices.set(key, after);
   if (future) {
-    context.counters.future++;
+    batch.kinds.future++;
     return;
   }
   const ruleSet = context.rules.get(reading.userId);
   if (ruleSet === undefined) throw new Error(`the rules of ${reading.userId} were not loaded`);
   const evidence = { partition: context.partition, offset: record.offset, arrival };
   const result = evaluate(after.memory, reading, ruleSet, evidence);
-  if (after.newestTime !== null && reading.time < after.newestTime) context.counters.late++;
-  else context.counters.live++;
+  if (after.newestTime !== null && reading.time < after.newestTime) batch.kinds.late++;
+  else batch.kinds.live++;
   after.newestTime = Math.max(after.newestTime ?? reading.time, reading.time);
   after.memory = result.memory;
   // Where they move within a batch, the first version stands, and the check in the transaction sees it.

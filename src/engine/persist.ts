@@ -6,21 +6,20 @@ import { findRefusedRows } from '../store/find-refused-rows.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
 import type { LogPartition, Watermark } from '../store/watermark.ts';
 import type { Batch } from './batch.ts';
+import type { Refusals } from './refusals.ts';
 import { backoffMs, sleep, withDeadline } from './retry.ts';
-import { createWriter, movedBy, type Rewind as WriteRewind } from './write.ts';
-
-/** Why a batch can't be written as it is. */
-export type Rewind =
-  | WriteRewind
-  /** The database refuses rows, now noted in `refused`: they become dead letters. */
-  | { kind: 'refused'; detail: string };
-
-export type PersistResult = { ok: true; watermark: Watermark } | { ok: false; rewind: Rewind };
+import { RewindError } from './rewind.ts';
+import { createWriter } from './write.ts';
 
 /** A writer that doesn't give up: it waits for a database that is away, and isolates bad rows. */
 export interface PersistentWriter {
-  /** @throws what is neither an outage nor a row's fault; or that it was abandoned */
-  write(batch: Batch, watermark: Watermark): Promise<PersistResult>;
+  /**
+   * Returns when the batch is committed.
+   *
+   * @throws RewindError where it can't be written as it is; what is neither an outage nor a
+   *   record's fault; or that it was abandoned
+   */
+  write(batch: Batch, watermark: Watermark): Promise<void>;
   /**
    * Runs a query on the lane's own connections, within a deadline.
    *
@@ -38,14 +37,14 @@ export function createPersistentWriter(
   deps: { openSql: () => Sql; model: Model; partitions: PartitionMaker; logger: Logger },
   options: {
     log: LogPartition;
-    refused: Map<number, string>;
+    refusals: Refusals;
     abandon: AbortSignal;
     /** Told why it waits, and null when it no longer does. */
     onWaiting: (problem: string | null) => void;
   },
 ): PersistentWriter {
   const { model, partitions, logger } = deps;
-  const { log } = options;
+  const { log, refusals } = options;
   let sql = deps.openSql();
   let writer = newWriter();
   let partitionWasMissing = false;
@@ -73,23 +72,17 @@ export function createPersistentWriter(
     }
   }
 
-  async function write(batch: Batch, watermark: Watermark): Promise<PersistResult> {
+  async function write(batch: Batch, watermark: Watermark): Promise<void> {
     for (let attempt = 0; ; attempt++) {
       try {
-        const result = await inTime('writing a batch', writer.write(batch, watermark));
-        if (attempt > 0) options.onWaiting(null);
-        if (!result.ok) return result;
+        await inTime('writing a batch', writer.write(batch, watermark));
         partitionWasMissing = false;
-        return { ok: true, watermark: movedBy(watermark, batch) };
+        if (attempt > 0) options.onWaiting(null);
+        return;
       } catch (error) {
-        const kind = failureKind(error);
-        if (kind === 'bug') throw error;
-        if (kind === 'row') {
-          const rewind = await isolate(batch, error as Error);
-          if (rewind !== null) return { ok: false, rewind };
-          continue;
-        }
-        await waitOut(error as Error, attempt);
+        if (failureKind(error) === 'outage') await waitOut(error as Error, attempt);
+        else if (failureKind(error) === 'row') await isolate(batch, error as Error);
+        else throw error;
       }
     }
   }
@@ -101,20 +94,18 @@ export function createPersistentWriter(
     await sleep(backoffMs(attempt), options.abandon);
   }
 
-  /** Finds whose fault a refusal is. Null: nobody's, and it may be tried again. */
-  async function isolate(batch: Batch, error: Error): Promise<Rewind | null> {
+  /** Finds whose fault a refusal is. Returns where it is nobody's, and may be tried again. */
+  async function isolate(batch: Batch, error: Error): Promise<void> {
     if (isMissingPartition(error) && !partitionWasMissing) {
       partitionWasMissing = true;
       partitions.forget();
-      return null;
+      return;
     }
     const search = findRefusedRows(sql, model, batch.readings);
     const rows = await inTime('looking for the rows at fault', search);
-    if (rows.length === 0)
-      throw new Error(`no row is at fault: ${error.message}`, { cause: error });
-    for (const { row, detail } of rows) options.refused.set(row.offset, detail);
-    logger.warn({ rows: rows.length, err: error }, 'the database refuses rows: dead-lettered');
-    return { kind: 'refused', detail: `${rows.length} rows refused: ${error.message}` };
+    if (rows.length === 0) throw refusals.blame(batch, error);
+    for (const { row, detail } of rows) refusals.add(row.offset, detail);
+    throw new RewindError('refused', `${rows.length} rows are dead-lettered: ${error.message}`);
   }
 
   return {

@@ -15,8 +15,9 @@ export interface LaneStatus {
   lag: number;
 }
 
-/** Counted since the start of the process. */
+/** Counted since the start of the process, when a batch is committed: what is read again counts once. */
 export interface IngestCounters {
+  /** Stored, dead-lettered or without content, as a heartbeat is. */
   records: number;
   batches: number;
   live: number;

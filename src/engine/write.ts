@@ -15,33 +15,21 @@ import {
 import { appendAlertEvents, writeAlerts } from '../store/write-alerts.ts';
 import { writeDeadLetters } from '../store/write-dead-letters.ts';
 import type { Batch } from './batch.ts';
-
-/** How a write ended where the batch can't be written as it is: the lane reads again. */
-export type Rewind =
-  | { kind: 'fence'; detail: string }
-  /** The rules moved since the batch was evaluated. */
-  | { kind: 'rules'; detail: string };
-
-export type WriteResult = { ok: true; inserted: number } | { ok: false; rewind: Rewind };
+import { RewindError } from './rewind.ts';
 
 export interface Writer {
   /**
    * Writes a batch in one transaction, or nothing of it.
    *
    * @param watermark where the lane left the partition's watermark
-   * @throws the database's error, after which it is unknown whether the batch was committed
+   * @throws RewindError where it can't be written as it is; else the database's error, after which
+   *   it is unknown whether the batch was committed
    */
-  write(batch: Batch, watermark: Watermark): Promise<WriteResult>;
+  write(batch: Batch, watermark: Watermark): Promise<void>;
 }
 
 /** COPY fails whole on one duplicate: after one, inserts are the better bet for a while. */
 const BATCHES_WITHOUT_COPY = 50;
-
-class RewindError extends Error {
-  constructor(readonly rewind: Rewind) {
-    super(rewind.detail);
-  }
-}
 
 export function createWriter(
   deps: { sql: Sql; model: Model; partitions: PartitionMaker },
@@ -51,31 +39,22 @@ export function createWriter(
   const { log } = options;
   let insertsLeft = 0;
 
-  async function write(batch: Batch, watermark: Watermark): Promise<WriteResult> {
+  async function write(batch: Batch, watermark: Watermark): Promise<void> {
     await partitions.ensure(batch.readings.map((row) => row.reading.time));
     const useCopy = !batch.replay && insertsLeft === 0;
     if (insertsLeft > 0) insertsLeft--;
     try {
-      return { ok: true, inserted: await transaction(batch, watermark, useCopy) };
+      return await transaction(batch, watermark, useCopy);
     } catch (error) {
-      if (error instanceof RewindError) return { ok: false, rewind: error.rewind };
       if (!useCopy || errorCode(error) !== COPY_REFUSED) throw error;
     }
     insertsLeft = BATCHES_WITHOUT_COPY;
-    return await write(batch, watermark);
+    await write(batch, watermark);
   }
 
-  async function transaction(
-    batch: Batch,
-    watermark: Watermark,
-    useCopy: boolean,
-  ): Promise<number> {
-    let inserted = batch.readings.length;
+  async function transaction(batch: Batch, watermark: Watermark, useCopy: boolean): Promise<void> {
     await deps.sql.begin(async (transactionSql) => {
       const tx = transactionSql as unknown as TransactionSql;
-      const insert = async () => {
-        inserted = await insertReadings(tx, model, batch.readings);
-      };
       const devices = [...batch.devices.values()];
       const { readings, transitions, deadLetters } = batch;
       // One behind the other in one round trip; this order is the order of the locks.
@@ -86,7 +65,7 @@ export function createWriter(
         devices.length > 0 && saveStates(tx, devices),
         writeAlerts(tx, transitions, batch.held.values()),
         deadLetters.length > 0 && writeDeadLetters(tx, log, deadLetters),
-        readings.length > 0 && (useCopy ? copyReadings(tx, model, readings) : insert()),
+        readings.length > 0 && (useCopy ? copyReadings : insertReadings)(tx, model, readings),
       ]);
       const next = movedBy(watermark, batch);
       await all([
@@ -94,7 +73,6 @@ export function createWriter(
         transitions.length > 0 && appendAlertEvents(tx, transitions),
       ]);
     });
-    return inserted;
   }
 
   async function setTimeouts(tx: TransactionSql): Promise<void> {
@@ -110,7 +88,7 @@ export function createWriter(
     if (stored?.offset === watermark) return;
     const found = stored === undefined ? 'gone' : `at ${stored.offset}`;
     const detail = `the watermark is ${found}, this lane left it at ${watermark}`;
-    throw new RewindError({ kind: 'fence', detail });
+    throw new RewindError('fence', detail);
   }
 
   async function checkRules(tx: TransactionSql, batch: Batch): Promise<void> {
@@ -121,7 +99,7 @@ export function createWriter(
       const inForce = versions.get(userId) ?? 0;
       if (evaluated === inForce) continue;
       const detail = `the rules of ${userId} moved from version ${evaluated} to ${inForce}`;
-      throw new RewindError({ kind: 'rules', detail });
+      throw new RewindError('rules', detail);
     }
   }
 
@@ -150,5 +128,5 @@ async function saveStates(
   states: Parameters<typeof saveDeviceStates>[1],
 ): Promise<void> {
   if (await saveDeviceStates(tx, states)) return;
-  throw new RewindError({ kind: 'fence', detail: 'another writer moved the state of a device' });
+  throw new RewindError('fence', 'another writer moved the state of a device');
 }

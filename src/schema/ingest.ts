@@ -8,7 +8,7 @@ export interface IngestStatus extends EngineStatus {
 }
 
 export const INGEST_COUNTERS: Record<keyof IngestCounters, string> = {
-  records: 'Read from the log.',
+  records: 'Stored, dead-lettered or without content; what is read again counts once.',
   batches: 'Committed.',
   live: 'Readings that rules were evaluated on.',
   late: 'Readings not above the last one that a rule took into account: stored only.',

@@ -83,25 +83,12 @@ test('of readings with one key the first stays, and no two keys are taken for on
 });
 
 describe('a record', () => {
-  const counters = () => ({
-    records: 0,
-    batches: 0,
-    live: 0,
-    late: 0,
-    replay: 0,
-    future: 0,
-    deadLetters: 0,
-    transitions: 0,
-    rewinds: 0,
-    gaps: 0,
-  });
   const context = (more: Partial<EvaluateContext> = {}): EvaluateContext => ({
     partition: 3,
     watermark: 4,
     maxClockSkew: 1_000,
     stateOf: () => undefined,
     rules: new Map([['u', { userId: 'u', version: 1, shorthands: {}, rules: [], effective: [] }]]),
-    counters: counters(),
     ...more,
   });
   const record = (offset: number, arrivalMs = 5): LogRecord => ({
@@ -125,7 +112,7 @@ describe('a record', () => {
     expect([batch.readings.length, batch.devices.size, batch.replay]).toEqual([1, 0, true]);
     addRecord(batch, record(5), reading(2), given);
     expect([batch.readings.length, batch.devices.size]).toEqual([2, 1]);
-    expect(given.counters).toMatchObject({ replay: 1, live: 1 });
+    expect(batch.kinds).toMatchObject({ replay: 1, live: 1 });
   });
 
   test('moves its device one version on for each batch, however many there are', () => {
@@ -138,7 +125,7 @@ describe('a record', () => {
       partition: 3,
       firstSeenAt: 5_000,
     });
-    expect(given.counters).toMatchObject({ live: 2, late: 1 });
+    expect(batch.kinds).toMatchObject({ live: 2, late: 1 });
     const before = batch.devices.get('u/d');
     const next = createBatch();
     addRecord(next, record(40, 4), reading(40), context({ stateOf: () => before }));

@@ -1,4 +1,5 @@
 import pino, { type Logger } from 'pino';
+import type { PartitionReader, Source } from '../../src/domain/log.ts';
 import { createEngine, type Engine, type EngineOptions } from '../../src/engine/index.ts';
 import { createRuleBook, type RuleBook } from '../../src/engine/rule-book.ts';
 import type { EmbeddedLog, EmbeddedLogOptions } from '../../src/engine/sources/embedded-log.ts';
@@ -36,6 +37,8 @@ export interface RunningEngine {
   tail: AlertEventTail;
   /** What the engine logged, as `level: message`. */
   lines: string[];
+  /** Records that its lanes have taken from the log, stored or not. */
+  read(): number;
   /** Stops the engine and all that came with it; once. */
   stop(deadlineMs?: number): Promise<void>;
 }
@@ -97,7 +100,10 @@ export async function engineStage(
     const tail = createAlertEventTail({ sql: pool, logger, pollIntervalMs: 20 });
     await rules.start();
     await tail.start();
-    const source = createEmbeddedSource({ log: how.log ?? log, groupId: GROUP });
+    let read = 0;
+    const source = counted(createEmbeddedSource({ log: how.log ?? log, groupId: GROUP }), (n) => {
+      read += n;
+    });
     const openSql = () => connect(how.laneUrl ?? db.url, { max: 2, applicationName: 'lane' });
     const engine = createEngine(
       { source, sql: pool, openSql, rules, tail, model, logger },
@@ -109,6 +115,7 @@ export async function engineStage(
       rules,
       tail,
       lines,
+      read: () => read,
       async stop(deadlineMs = 5_000) {
         if (!running.delete(it)) return;
         await engine.stop(deadlineMs);
@@ -199,4 +206,20 @@ function lineLogger(lines: string[]): Logger {
       },
     },
   );
+}
+
+/** The source, telling how many records were read of it. */
+function counted(source: Source, onRead: (records: number) => void): Source {
+  const countedReader = (reader: PartitionReader): PartitionReader => ({
+    ...reader,
+    async read(maxRecords, waitMs) {
+      const records = await reader.read(maxRecords, waitMs);
+      onRead(records.length);
+      return records;
+    },
+  });
+  return {
+    ...source,
+    start: (onAssigned) => source.start((reader) => onAssigned(countedReader(reader))),
+  };
 }

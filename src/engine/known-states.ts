@@ -1,0 +1,67 @@
+import type { Sql } from '../store/connection.ts';
+import { type DeviceState, loadDeviceStates } from '../store/device-state.ts';
+import type { Batch } from './batch.ts';
+import type { Decoded } from './decode.ts';
+import { deviceKey } from './evaluate.ts';
+import type { PersistentWriter } from './persist.ts';
+
+/** The states of the devices that were heard of last, as committed; the database has the others. */
+export interface KnownStates {
+  /**
+   * The states that a chunk of readings is evaluated on. `newer` are the batches that are not
+   * committed yet, the newest first; what the first of them holds is left out.
+   */
+  before(
+    decoded: readonly Decoded[],
+    newer: readonly [Batch, Batch | undefined],
+  ): Promise<ReadonlyMap<string, DeviceState>>;
+  committed(batch: Batch): void;
+  clear(): void;
+}
+
+/** Keeps at most `capacity` devices: the least recently written go first. */
+export function createKnownStates(
+  writer: Pick<PersistentWriter, 'query'>,
+  { capacity }: { capacity: number },
+): KnownStates {
+  /** Undefined for a device that is known to have no state: the database was asked. */
+  const states = new Map<string, DeviceState | undefined>();
+
+  function keep(key: string, state: DeviceState | undefined): void {
+    states.delete(key);
+    states.set(key, state);
+    if (states.size <= capacity) return;
+    const oldest = states.keys().next();
+    if (!oldest.done) states.delete(oldest.value);
+  }
+
+  const before: KnownStates['before'] = async (decoded, [open, inFlight]) => {
+    const found = new Map<string, DeviceState>();
+    const missing = new Map<string, { userId: string; deviceId: string }>();
+    for (const one of decoded) {
+      if (!one.ok) continue;
+      const { userId, deviceId } = one.reading;
+      const key = deviceKey(userId, deviceId);
+      if (found.has(key) || missing.has(key) || open.devices.has(key)) continue;
+      const state = inFlight?.devices.get(key) ?? states.get(key);
+      if (state !== undefined) found.set(key, state);
+      else if (!states.has(key)) missing.set(key, { userId, deviceId });
+    }
+    if (missing.size === 0) return found;
+    const devices = [...missing.values()];
+    const load = (sql: Sql) => loadDeviceStates(sql, devices);
+    for (const state of await writer.query('reading the states of devices', load)) {
+      found.set(deviceKey(state.userId, state.deviceId), state);
+    }
+    for (const key of missing.keys()) keep(key, found.get(key));
+    return found;
+  };
+
+  return {
+    before,
+    committed(batch) {
+      for (const [key, state] of batch.devices) keep(key, state);
+    },
+    clear: () => states.clear(),
+  };
+}

@@ -1,0 +1,118 @@
+import type { Logger } from 'pino';
+import type { LogRecord, PartitionReader } from '../domain/log.ts';
+import { MICROS_PER_MS } from '../domain/time.ts';
+import {
+  type LogPartition,
+  lockWatermark,
+  moveWatermark,
+  type Watermark,
+} from '../store/watermark.ts';
+import type { Batch } from './batch.ts';
+import type { PersistentWriter } from './persist.ts';
+import { startOffset } from './start-offset.ts';
+import type { IngestCounters } from './status.ts';
+import { movedBy } from './write.ts';
+
+/** Where a lane stands in its partition. */
+export interface Position {
+  readonly watermark: Watermark;
+  /**
+   * Takes the partition up where its watermark stands in the database, and seeks there: at first at
+   * the group's position if that is lower; afterwards a replay goes on where it was.
+   *
+   * @throws LogUnavailable, or what the database throws
+   */
+  takeUp(): Promise<void>;
+  /** Has the next take-up be as the first one: it may be another log by then. */
+  forget(): void;
+  /** A batch was committed. */
+  moveBehind(batch: Batch): void;
+  /** Whether a record at or below the watermark is newer than all that it covers. */
+  isOfNewLog(record: LogRecord): boolean;
+  /** Has the watermark begin anew behind the last batch, as what follows is of another log. */
+  startOver(why: string): Promise<void>;
+}
+
+const PROBE_WAIT_MS = 1_000;
+
+export function createPosition(
+  deps: {
+    reader: PartitionReader;
+    writer: Pick<PersistentWriter, 'query'>;
+    counters: IngestCounters;
+    logger: Logger;
+  },
+  options: { log: LogPartition; onReset: () => void },
+): Position {
+  const { reader, writer, counters, logger } = deps;
+  const { log } = options;
+  let watermark: Watermark = { offset: -1, coveredAt: 0 };
+  /** Every record up to it was written by this lane, or before it began: below the watermark during a replay. */
+  let handled = -1;
+  let known = false;
+
+  async function takeUp(): Promise<void> {
+    const replaying = handled < watermark.offset;
+    watermark = await writer.query('reading the watermark', (sql) =>
+      sql.begin((tx) => lockWatermark(tx as never, log)),
+    );
+    const range = await reader.range();
+    const resumed = replaying ? handled + 1 : null;
+    const wanted = known ? resumed : await reader.committed();
+    let { start, gap, newLog } = startOffset(watermark, wanted, range);
+    if (newLog || (!known && (await isNewerAtWatermark(range)))) {
+      await reset(range.earliest - 1, `it has ${range.earliest} to ${range.end - 1}`);
+      start = range.earliest;
+      gap = 0;
+    }
+    if (gap > 0) {
+      counters.gaps++;
+      logger.error({ gap, start }, 'records above the watermark are no longer in the log');
+    }
+    // What a lost answer to COMMIT has left out; a no-op nearly always.
+    if (known && start > 0) await reader.commit(start);
+    known = true;
+    handled = start - 1;
+    reader.seek(start);
+  }
+
+  /** Reading might begin behind the record at the watermark, and then nobody would look at it. */
+  async function isNewerAtWatermark(range: { earliest: number; end: number }): Promise<boolean> {
+    if (watermark.offset < range.earliest || watermark.offset >= range.end) return false;
+    reader.seek(watermark.offset);
+    return (await reader.read(1, PROBE_WAIT_MS)).some(isOfNewLog);
+  }
+
+  function isOfNewLog({ offset, arrivalMs }: LogRecord): boolean {
+    return offset <= watermark.offset && arrivalMs * MICROS_PER_MS > watermark.coveredAt;
+  }
+
+  async function reset(offset: number, why: string): Promise<void> {
+    logger.warn(`a new log under the old name (${why}): watermark ${watermark.offset} is reset`);
+    const next = { offset, coveredAt: 0 };
+    await writer.query('resetting the watermark', (sql) =>
+      sql.begin(async (tx) => {
+        await lockWatermark(tx as never, log);
+        await moveWatermark(tx as never, log, next);
+      }),
+    );
+    watermark = next;
+    options.onReset();
+  }
+
+  return {
+    get watermark() {
+      return watermark;
+    },
+    takeUp,
+    forget() {
+      known = false;
+    },
+    moveBehind(batch) {
+      watermark = movedBy(watermark, batch);
+      if (batch.lastOffset >= 0) handled = batch.lastOffset;
+    },
+    isOfNewLog,
+    startOver: (why) => reset(handled, why),
+  };
+}

@@ -1,0 +1,68 @@
+import { reconcile } from '../domain/alert.ts';
+import type { RuleSet } from '../domain/rule.ts';
+import type { Sql } from '../store/connection.ts';
+import { type DeviceState, loadFiringDevices } from '../store/device-state.ts';
+import { type Batch, createBatch } from './batch.ts';
+import { deviceKey } from './evaluate.ts';
+import type { PersistentWriter } from './persist.ts';
+
+/** Resolves open episodes of devices that may stay silent, after a change of their rules. */
+export interface Sweep {
+  isDue(): boolean;
+  /** Of all users: at first, and after a sweep that was cut short or dropped with its batch. */
+  everybody(): void;
+  user(userId: string): void;
+  /** Makes batches of transitions alone; each is to be committed before the next is made. */
+  batches(signal: AbortSignal): AsyncGenerator<Batch, void>;
+}
+
+const PAGE = 500;
+
+export function createSweep(
+  deps: {
+    writer: Pick<PersistentWriter, 'query'>;
+    rulesFor: (userIds: Set<string>) => Promise<ReadonlyMap<string, RuleSet>>;
+  },
+  { partition }: { partition: number },
+): Sweep {
+  const { writer, rulesFor } = deps;
+  const users = new Set<string>();
+  let everybody = true;
+
+  async function* batches(signal: AbortSignal): AsyncGenerator<Batch, void> {
+    const userIds = everybody ? null : [...users];
+    everybody = false;
+    users.clear();
+    let after = { userId: '', deviceId: '' };
+    while (!signal.aborted) {
+      const load = (sql: Sql) => loadFiringDevices(sql, partition, userIds, after, PAGE);
+      const page = await writer.query('reading the firing devices', load);
+      const last = page.at(-1);
+      if (last === undefined) return;
+      after = last;
+      const ruleSets = await rulesFor(new Set(page.map((device) => device.userId)));
+      const batch = createBatch();
+      for (const device of page) reconcileInto(batch, device, ruleSets.get(device.userId));
+      if (batch.devices.size > 0) yield batch;
+    }
+  }
+
+  return {
+    isDue: () => everybody || users.size > 0,
+    everybody() {
+      everybody = true;
+    },
+    user: (userId) => void users.add(userId),
+    batches,
+  };
+}
+
+function reconcileInto(batch: Batch, device: DeviceState, ruleSet: RuleSet | undefined): void {
+  if (ruleSet === undefined) return;
+  const { memory, transitions } = reconcile(device.memory, device, ruleSet);
+  if (memory === device.memory) return;
+  const key = deviceKey(device.userId, device.deviceId);
+  batch.devices.set(key, { ...device, version: device.version + 1, memory });
+  batch.transitions.push(...transitions);
+  batch.ruleVersions.set(device.userId, ruleSet.version);
+}
