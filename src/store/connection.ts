@@ -1,7 +1,7 @@
 import postgres from 'postgres';
 import { parseJson } from '../domain/json.ts';
 import { formatMicros, type Micros, parseRfc3339 } from '../domain/time.ts';
-import { socketFactory, type TlsMode } from './database-socket.ts';
+import { PADDING, socketFactory, type TlsMode } from './database-socket.ts';
 
 interface ExtraTypes extends Record<string, unknown> {
   date: Micros;
@@ -39,6 +39,7 @@ export function connect(url: string, options: ConnectOptions = {}): Sql {
     onnotice: () => {},
     ...(options.onNotify ? ({ onnotify: options.onNotify } as object) : {}),
     connection: {
+      ...PADDING,
       application_name: options.applicationName ?? 'pulsegraph',
       standard_conforming_strings: 'on',
     },

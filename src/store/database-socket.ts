@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
+import { createWireReader, errorFields, MESSAGE, NO_RESULT } from './wire-messages.ts';
 
 /** What `sslmode` of a URL became in the client: false, a mode, or options for TLS. */
 export type TlsMode = false | true | string | tls.ConnectionOptions;
@@ -34,6 +35,12 @@ class DatabaseSocket extends EventEmitter {
   #idle = false;
   /** It has been idle once: it is past its start. */
   #ready = false;
+  /** The startup message was written. */
+  #started = false;
+  /** The last message was a row of a result. */
+  #inRows = false;
+  /** The client gets whole messages only, so that there is room between two for our own. */
+  readonly #messages = createWireReader();
   readonly #at: string;
   #raw: net.Socket;
 
@@ -55,7 +62,9 @@ class DatabaseSocket extends EventEmitter {
     return this.#state === 'closed' ? 'closed' : 'open';
   }
 
-  write(data: Buffer, written?: (error?: Error) => void): boolean {
+  write(bytes: Buffer, written?: (error?: Error) => void): boolean {
+    const data = this.#started ? bytes : startupOf(bytes);
+    this.#started = true;
     this.#idle = false;
     if (this.#state === 'broken' || this.#state === 'closed') {
       const error = this.#error();
@@ -126,21 +135,51 @@ class DatabaseSocket extends EventEmitter {
   #opened(wire: net.Socket): void {
     this.#wire = wire;
     this.#state = 'open';
-    wire.on('data', (data: Buffer) => {
-      const fatal = this.#ready ? fatalAt(data) : -1;
-      const taken = fatal === -1 ? data : data.subarray(0, fatal);
-      this.#idle = taken.length > 0 ? endsIdle(taken) : this.#idle;
-      this.#ready ||= this.#idle;
-      if (taken.length > 0) this.emit('data', taken);
-      if (fatal !== -1) this.#broke(fatalError(data.subarray(fatal)));
-    });
+    wire.on('data', (data: Buffer) => this.#received(data));
     wire.on('drain', () => this.emit('drain'));
     for (const { data, written } of this.#waiting.splice(0)) this.write(data, written);
+  }
+
+  #received(piece: Buffer): void {
+    if (this.#state !== 'open') return;
+    try {
+      const { data, messages } = this.#messages.read(piece);
+      let handedOn = 0;
+      const handOn = (to: number) => {
+        if (to > handedOn) this.emit('data', data.subarray(handedOn, to));
+        handedOn = to;
+      };
+      for (const { type, start, end } of messages) {
+        if (type === MESSAGE.error) {
+          handOn(start);
+          const fields = errorFields(data.subarray(start, end));
+          const isLast = fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
+          if (this.#ready && isLast) return this.#broke(serverError(fields));
+          this.#endRows();
+        }
+        if (type === MESSAGE.readyForQuery) this.#idle = data[end - 1] === IDLE;
+        this.#ready ||= this.#idle;
+        this.#inRows = type === MESSAGE.dataRow;
+      }
+      handOn(data.length);
+    } catch (error) {
+      this.#broke(error as Error);
+    }
+  }
+
+  /**
+   * The client counts the rows of a result from where the last one ended, and takes note of that
+   * only at its regular end: after a failure amid rows the next result would begin with holes.
+   */
+  #endRows(): void {
+    if (this.#inRows) this.emit('data', NO_RESULT);
+    this.#inRows = false;
   }
 
   #broke(error: Error): void {
     if (this.#state === 'broken' || this.#state === 'closed') return;
     this.#state = 'broken';
+    this.#endRows();
     if (this.#idle) {
       this.#close();
     } else {
@@ -165,33 +204,14 @@ class DatabaseSocket extends EventEmitter {
   }
 }
 
-/** ReadyForQuery, outside of a transaction. */
-const IDLE = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
-
-function endsIdle(data: Buffer): boolean {
-  return data.length >= IDLE.length && IDLE.equals(data.subarray(data.length - IDLE.length));
-}
+/** Of ReadyForQuery: outside of a transaction. */
+const IDLE = 0x49;
 
 /**
- * Where the error begins with which the server ends a session, -1 where there is none: always the
- * last message. The client would keep it for the first statement of its next connection, and give
- * the second one the answer to the first.
+ * The error with which the server ends a session is ours to tell: the client would keep it for the
+ * first statement of its next connection, and give the second one the answer to the first.
  */
-function fatalAt(data: Buffer): number {
-  const severity = Math.max(data.lastIndexOf('VFATAL\0'), data.lastIndexOf('VPANIC\0'));
-  for (let at = severity; at >= 0 && severity - at < 64; at--) {
-    if (data[at] === 0x45 && data.readUInt32BE(at + 1) === data.length - at - 1) return at;
-  }
-  return -1;
-}
-
-function fatalError(message: Buffer): Error {
-  const fields = new Map(
-    message
-      .toString('utf8', 5)
-      .split('\0')
-      .map((field) => [field[0], field.slice(1)]),
-  );
+function serverError(fields: Map<string, string>): Error {
   return Object.assign(new Error(fields.get('M')), { code: fields.get('C') });
 }
 

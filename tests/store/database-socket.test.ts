@@ -57,6 +57,33 @@ describe('a connection that breaks', () => {
   }, 15_000);
 });
 
+const PSQL = Bun.which('psql');
+test.skipIf(PSQL === null && process.env.CI !== 'true')(
+  'a connection that breaks as a statement sets off: the next ones get through',
+  async () => {
+    const db = await testDatabase();
+    const sql = connect(db.url, { max: 1 });
+    try {
+      for (let round = 0; round < 3; round++) {
+        const [row] = await sql<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
+        const terminate = `SELECT pg_terminate_backend(${row?.pid}, 5000)`;
+        // From here on the end of the connection is noticed before our statement is sent.
+        await new Promise((resolve) => setImmediate(resolve));
+        Bun.spawnSync([PSQL ?? 'psql', '-X', '-c', terminate, db.url]);
+        const first = await sql`SELECT ${1}::int AS n`.catch(failureKind);
+        if (!Array.isArray(first)) expect(first).toBe('outage');
+        const startedAt = performance.now();
+        expect((await sql`SELECT ${round}::int AS n`)[0]?.n).toBe(round);
+        expect(performance.now() - startedAt).toBeLessThan(5_000);
+      }
+    } finally {
+      await sql.end({ timeout: 0 });
+      await db.drop();
+    }
+  },
+  30_000,
+);
+
 test('a server that accepts and hangs up fails the statement, and is not called without end', async () => {
   let calls = 0;
   const server = createServer((socket) => {
