@@ -1,7 +1,8 @@
 import postgres from 'postgres';
 import { parseJson } from '../domain/json.ts';
 import { formatMicros, type Micros, parseRfc3339 } from '../domain/time.ts';
-import { PADDING, socketFactory, type TlsMode } from './database-socket.ts';
+import { socketFactory, type TlsMode } from './database-socket.ts';
+import { PADDING } from './startup-message.ts';
 
 interface ExtraTypes extends Record<string, unknown> {
   date: Micros;

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
+import { startupOf } from './startup-message.ts';
 import { createWireReader, errorFields, MESSAGE, NO_RESULT } from './wire-messages.ts';
 
 /** What `sslmode` of a URL became in the client: false, a mode, or options for TLS. */
@@ -154,7 +155,10 @@ class DatabaseSocket extends EventEmitter {
           handOn(start);
           const fields = errorFields(data.subarray(start, end));
           const isLast = fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
-          if (this.#ready && isLast) return this.#broke(serverError(fields));
+          if (this.#ready && isLast) {
+            this.#broke(serverError(fields));
+            return;
+          }
           this.#endRows();
         }
         if (type === MESSAGE.readyForQuery) this.#idle = data[end - 1] === IDLE;
