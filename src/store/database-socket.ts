@@ -38,7 +38,7 @@ class DatabaseSocket extends EventEmitter {
   #ready = false;
   /** The startup message was written. */
   #started = false;
-  /** The last message was a row of a result. */
+  /** Rows of a result have come, and not yet its end. */
   #inRows = false;
   /** The client gets whole messages only, so that there is room between two for our own. */
   readonly #messages = createWireReader();
@@ -163,7 +163,9 @@ class DatabaseSocket extends EventEmitter {
         }
         if (type === MESSAGE.readyForQuery) this.#idle = data[end - 1] === IDLE;
         this.#ready ||= this.#idle;
-        this.#inRows = type === MESSAGE.dataRow;
+        // A notice may come between two rows.
+        if (type === MESSAGE.dataRow) this.#inRows = true;
+        if (type === MESSAGE.commandComplete) this.#inRows = false;
       }
       handOn(data.length);
     } catch (error) {

@@ -14,6 +14,8 @@ export interface TcpProxy {
    * connection is cut when the server answers: the client can't know how it went.
    */
   cutAfter(needle: string): Promise<void>;
+  /** The same, but the connection is cut behind the first `bytes` of the answer. */
+  cutWithin(needle: string, bytes: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -23,12 +25,12 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   let frozen = false;
   let made = 0;
-  let cut: { needle: string; done: () => void } | null = null;
+  let cut: { needle: string; bytes: number; done: () => void } | null = null;
 
   const server = createServer((client) => {
     made++;
     const upstream = connect(Number(target.port), target.hostname);
-    let cutting: (() => void) | null = null;
+    let cutting: { bytes: number; done: () => void } | null = null;
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', () => {});
@@ -41,18 +43,27 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
     }
     client.on('data', (bytes) => {
       if (cut !== null && bytes.includes(cut.needle)) {
-        cutting = cut.done;
+        cutting = cut;
         cut = null;
       }
       upstream.write(bytes);
     });
-    upstream.on('data', (bytes) => {
+    upstream.on('data', (bytes: Buffer) => {
       if (cutting === null) return void client.write(bytes);
-      client.destroy();
+      const { bytes: left, done } = cutting;
+      cutting.bytes -= bytes.length;
+      if (left > 0) client.write(bytes.subarray(0, left));
+      if (cutting.bytes > 0) return;
+      client.end(() => client.destroy());
       upstream.destroy();
-      cutting();
+      done();
     });
   });
+  const cutWithin = (needle: string, bytes: number) =>
+    new Promise<void>((done) => {
+      cut = { needle, bytes, done };
+    });
+
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const url = new URL(serverUrl);
@@ -69,10 +80,8 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
       frozen = false;
       for (const socket of sockets) socket.resume();
     },
-    cutAfter: (needle) =>
-      new Promise((done) => {
-        cut = { needle, done };
-      }),
+    cutAfter: (needle) => cutWithin(needle, 0),
+    cutWithin,
     async close() {
       for (const socket of sockets) socket.destroy();
       server.close();
