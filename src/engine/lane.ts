@@ -150,7 +150,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     } else if (error instanceof LogUnavailable || failureKind(error) === 'outage') {
       const what = error instanceof LogUnavailable ? 'log' : 'database';
       setState('WAITING', (error as Error).message);
-      logger.warn({ err: error }, `waiting for the ${what}`);
+      if (attempt % 10 === 0) logger.warn({ err: error, attempt }, `waiting for the ${what}`);
       await sleep(backoffMs(attempt), reader.signal);
     } else {
       setState('FAILED', (error as Error).message);

@@ -1,8 +1,11 @@
 /** Waiting, with an end to every wait. */
 
-/** The delay before a retry: 100 ms doubling up to 5 s, with jitter so that replicas spread out. */
+/** What comes back is noticed within a second; a try each second is nothing to a server. */
+const LONGEST_PAUSE_MS = 1_000;
+
+/** The delay before a retry: 100 ms doubling up to 1 s, with jitter so that replicas spread out. */
 export function backoffMs(attempt: number, random: () => number = Math.random): number {
-  const full = Math.min(5_000, 100 * 2 ** Math.min(attempt, 10));
+  const full = Math.min(LONGEST_PAUSE_MS, 100 * 2 ** Math.min(attempt, 10));
   return full / 2 + (full / 2) * random();
 }
 

@@ -38,7 +38,7 @@ export class PrunedError extends Error {
 }
 
 const PAGE = 1_000;
-const MAX_BACKOFF_MS = 5_000;
+const MAX_BACKOFF_MS = 1_000;
 
 interface Waiter {
   after: number;
@@ -169,7 +169,7 @@ async function readStored(sql: Sql, after: number, limit: number): Promise<Alert
   return events;
 }
 
-/** Doubles from a quarter second to 5 s, with jitter, so that replicas don't come back in step. */
+/** Doubles from a quarter second to 1 s, with jitter, so that replicas don't come back in step. */
 function backoffMs(failures: number): number {
   const ms = Math.min(MAX_BACKOFF_MS, 250 * 2 ** Math.min(failures - 1, 10));
   return ms * (0.5 + Math.random() / 2);

@@ -9,6 +9,9 @@ export interface TcpProxy {
   /** From now on bytes go nowhere, and no connection ends: a server that hangs. */
   freeze(): void;
   thaw(): void;
+  /** Ends all connections, and new ones at once: a server that is away. */
+  hangUp(): void;
+  pickUp(): void;
   /**
    * The next time a client sends a text that holds `needle`, it reaches the server, and the
    * connection is cut when the server answers: the client can't know how it went.
@@ -24,11 +27,13 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
   const target = new URL(serverUrl);
   const sockets = new Set<Socket>();
   let frozen = false;
+  let away = false;
   let made = 0;
   let cut: { needle: string; bytes: number; done: () => void } | null = null;
 
   const server = createServer((client) => {
     made++;
+    if (away) return void client.on('error', () => {}).destroy();
     const upstream = connect(Number(target.port), target.hostname);
     let cutting: { bytes: number; done: () => void } | null = null;
     for (const socket of [client, upstream]) {
@@ -79,6 +84,13 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
     thaw() {
       frozen = false;
       for (const socket of sockets) socket.resume();
+    },
+    hangUp() {
+      away = true;
+      for (const socket of sockets) socket.destroy();
+    },
+    pickUp() {
+      away = false;
     },
     cutAfter: (needle) => cutWithin(needle, 0),
     cutWithin,
