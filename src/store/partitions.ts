@@ -1,8 +1,8 @@
 import type { Model } from '../domain/model.ts';
 import type { Micros } from '../domain/time.ts';
 import { MICROS_PER_MS } from '../domain/time.ts';
-import type { Sql } from './connection.ts';
-import { errorCode } from './failure.ts';
+import type { Sql, TransactionSql } from './connection.ts';
+import { errorCode, failureKind } from './failure.ts';
 import { LOCKS } from './migrations.ts';
 
 /** Makes the monthly partitions that readings need, before a batch and outside its transaction. */
@@ -48,28 +48,78 @@ async function isPartitioned(sql: Sql, table: string): Promise<boolean> {
 
 /**
  * Made apart and attached, which locks the parent against schema changes only, never against
- * readers or writers. The advisory lock keeps replicas from making the same one twice.
+ * readers or writers. The advisory lock keeps replicas from making the same one twice. One that
+ * was detached is attached again, with what it holds.
+ *
+ * @throws Error without a code where something else has its name, as no reading is at fault then
  */
 async function makePartition(sql: Sql, table: string, month: string): Promise<void> {
   const name = `${table}_${month.replace('-', '_')}`;
+  try {
+    await sql.begin(async (transactionSql) => {
+      const tx = transactionSql as unknown as TransactionSql;
+      await tx`SET LOCAL lock_timeout = '5s'`.simple();
+      await tx`SELECT pg_advisory_xact_lock(${LOCKS.partitions})`;
+      const found = await relation(tx, name, table);
+      if (found === 'partition') return;
+      if (found === 'leaving') throw isLeaving(table, name);
+      if (found === 'none') {
+        await tx.unsafe(
+          `CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS INCLUDING INDEXES)`,
+        );
+      }
+      const attached = attach(tx, table, name, month);
+      await (found === 'none' ? attached : attached.catch((error) => explain(error, name, month)));
+    });
+  } catch (error) {
+    // Another partition covers this month, or the default one holds readings of it: then nothing
+    // is missing.
+    if (errorCode(error) !== '42P17' && errorCode(error) !== '23514') throw error;
+  }
+}
+
+async function relation(
+  tx: TransactionSql,
+  name: string,
+  table: string,
+): Promise<'none' | 'partition' | 'leaving' | 'other'> {
+  const [row] = await tx<{ attached: boolean; leaving: boolean }[]>`
+    SELECT i.inhrelid IS NOT NULL AS attached, coalesce(i.inhdetachpending, false) AS leaving
+    FROM pg_class c
+    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = to_regclass(${table})
+    WHERE c.oid = to_regclass(${name})`;
+  if (row === undefined) return 'none';
+  if (row.leaving) return 'leaving';
+  return row.attached ? 'partition' : 'other';
+}
+
+async function attach(
+  tx: TransactionSql,
+  table: string,
+  name: string,
+  month: string,
+): Promise<void> {
   const from = `${month}-01 00:00:00+00`;
   const [year = 0, monthNumber = 0] = month.split('-').map(Number);
   const to = new Date(Date.UTC(year, monthNumber, 1)).toISOString();
-  try {
-    await sql.begin(async (tx) => {
-      await tx`SET LOCAL lock_timeout = '5s'`.simple();
-      await tx`SELECT pg_advisory_xact_lock(${LOCKS.partitions})`;
-      const [attached] = await tx`
-        SELECT FROM pg_inherits WHERE inhrelid = to_regclass(${name})
-          AND inhparent = to_regclass(${table})`;
-      if (attached) return;
-      await tx.unsafe(`CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS INCLUDING INDEXES)`);
-      await tx.unsafe(
-        `ALTER TABLE ${table} ATTACH PARTITION ${name} FOR VALUES FROM ('${from}') TO ('${to}')`,
-      );
-    });
-  } catch (error) {
-    // Somebody made another partition that covers this month (42P17): then nothing is missing.
-    if (errorCode(error) !== '42P17') throw error;
-  }
+  await tx.unsafe(
+    `ALTER TABLE ${table} ATTACH PARTITION ${name} FOR VALUES FROM ('${from}') TO ('${to}')`,
+  );
+}
+
+function isLeaving(table: string, name: string): Error {
+  const message =
+    `${name} is being detached: wait for it, or end it with ` +
+    `ALTER TABLE ${table} DETACH PARTITION ${name} FINALIZE`;
+  // object_in_use, which is waited out
+  return Object.assign(new Error(message), { code: '55006' });
+}
+
+function explain(error: unknown, name: string, month: string): never {
+  if (failureKind(error) === 'outage') throw error;
+  throw new Error(
+    `${name} stands where the partition of ${month} belongs, and can't be attached ` +
+      `(${(error as Error).message}): rename or drop it, then restart`,
+    { cause: error },
+  );
 }
