@@ -109,6 +109,8 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
   const sweep = createSweep({ writer, rulesFor }, log);
   let state: LaneState = 'STARTING';
   let problem: string | null = null;
+  /** Behind the back of a batch: they are read before it is evaluated again. */
+  let rulesMoved = false;
   /** Since a batch was last committed. */
   let rewinds = 0;
   let batch = createBatch();
@@ -122,6 +124,8 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
   async function run(): Promise<void> {
     for (let attempt = 0; !reader.signal.aborted; attempt++) {
       try {
+        if (rulesMoved) await inTime('reading the rules', rules.refresh());
+        rulesMoved = false;
         await position.takeUp();
         setState('RUNNING');
         attempt = 0;
@@ -165,7 +169,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     const level = kind === 'refused' ? 'warn' : 'info';
     logger[level]({ kind, detail: message }, 'reading again from the watermark');
     if (kind === 'fence') states.clear();
-    if (kind === 'rules') await inTime('reading the rules', rules.refresh());
+    rulesMoved ||= kind === 'rules';
     // The first is no surprise; more of them in one place must not spin. A search has an end.
     if (kind !== 'halve' && rewinds++ > 0) await sleep(backoffMs(rewinds - 2), reader.signal);
   }

@@ -326,13 +326,22 @@ describe('alerts', () => {
     TIMEOUT_MS,
   );
 
-  test(
-    'are evaluated again where the rules moved between evaluation and commit',
-    async () => {
+  test.each([
+    ['at once', 0],
+    ['after the database was away as the rules were read', 1],
+  ])(
+    'are evaluated again where the rules moved between evaluation and commit, %s',
+    async (_when, failures) => {
       const one = await stage.start();
       await writeRules(stage.sql, 'ann', [HOT], one);
       await stage.send({ at: 0, seq: 0, temperature: 20 });
       await stage.stored();
+      const { refresh } = one.rules;
+      let left = failures;
+      one.rules.refresh = async () => {
+        if (left-- <= 0) return await refresh();
+        throw Object.assign(new Error('away'), { code: 'CONNECTION_CLOSED' });
+      };
       const changed = stage.sql.begin(async (tx) => {
         await tx`UPDATE user_configs SET rules = ${tx.json([{ ...HOT, threshold: 100 }] as never)}`;
         await stage.send({ at: 1, seq: 1, temperature: 90 });
