@@ -18,7 +18,7 @@ export interface Replica {
   readonly name: string;
   /** With the path /graphql; the same over a restart. */
   readonly graphqlUrl: string;
-  readonly pid: number;
+  isAlive(): boolean;
   /** What it has logged since its last start, one line of JSON each. */
   log(): string;
   /** SIGKILL; resolves when it is gone. */
@@ -180,9 +180,7 @@ function createReplica(name: string, env: Settings): Replica & { start(): Promis
     get graphqlUrl() {
       return graphqlUrl;
     },
-    get pid() {
-      return child.process.pid;
-    },
+    isAlive: () => child.process.exitCode === null && child.process.signalCode === null,
     log: () => child.text.stdout + child.text.stderr,
     start,
     async kill9() {

@@ -4,7 +4,11 @@ import { withDeadline } from '../retry.ts';
 
 /** What lanes ask of the cluster when they take up a partition. */
 export interface KafkaAdmin {
-  /** @throws LogUnavailable */
+  /**
+   * The group's next offset; null where it has none.
+   *
+   * @throws LogUnavailable
+   */
   committed(partition: number): Promise<number | null>;
   /** @throws LogUnavailable */
   range(partition: number): Promise<{ earliest: number; end: number }>;
@@ -13,6 +17,7 @@ export interface KafkaAdmin {
   close(): Promise<void>;
 }
 
+const EARLIEST = -2;
 const ATTEMPTS = 2;
 const DEADLINE_MS = 20_000;
 
@@ -60,7 +65,8 @@ export function createKafkaAdmin(
       ask('reading the committed offset', async (admin) => {
         const [found] = await admin.fetchOffsets({ groupId, topics: [topic] });
         const offset = found?.partitions.find((one) => one.partition === partition)?.offset;
-        // Below zero: none, or kafkajs' own mark for "the earliest".
+        // What kafkajs' resetOffsets commits for "the earliest". A broker's answer for none is -1.
+        if (Number(offset) === EARLIEST) return 0;
         return offset === undefined || Number(offset) < 0 ? null : Number(offset);
       }),
     range: (partition) =>
