@@ -5,6 +5,7 @@ import { createRuleBook } from '../../src/engine/rule-book.ts';
 import { model } from '../../src/model.ts';
 import { createAlertEventTail } from '../../src/store/alert-event-tail.ts';
 import { connect } from '../../src/store/connection.ts';
+import type { TestKafka } from '../support/kafka.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 import { eventually } from '../support/process.ts';
 import { OPTIONS } from './engine-stage.ts';
@@ -27,7 +28,11 @@ export interface Replica {
   stop(): Promise<void>;
 }
 
-export async function kafkaStage(options: { partitions: number }): Promise<KafkaStage> {
+/** @param options.kafka other than the shared one */
+export async function kafkaStage(options: {
+  partitions: number;
+  kafka?: TestKafka;
+}): Promise<KafkaStage> {
   const db = await testDatabase();
   const log = await kafkaLog(options);
   const running = new Set<Replica>();

@@ -1,14 +1,15 @@
 import type { Admin } from 'kafkajs';
-import { canRunKafka, createKafkaServer, type KafkaServer } from './kafka-server.ts';
+import { canRunKafka } from './kafka-node.ts';
+import { createKafkaServer, type KafkaServer } from './kafka-server.ts';
 import { eventually } from './process.ts';
 
 /** What tests of Kafka run against, shared by all files of a run. */
 export interface TestKafka {
   brokers: string[];
   admin: Admin;
-  /** The broker itself, to be killed and started; null where KAFKA_BROKERS names somebody's. */
+  /** The one broker itself, to be killed and started; null where KAFKA_BROKERS names somebody's. */
   server: KafkaServer | null;
-  /** Makes a topic with a name of its own. */
+  /** Makes a topic with a name of its own and as many replicas as the brokers have by default. */
   topic(partitions: number, config?: Record<string, string>): Promise<string>;
   /** Moves the start of a partition up, as retention does. */
   expire(topic: string, partition: number, before: number): Promise<void>;
@@ -38,8 +39,6 @@ export async function stopTestKafka(): Promise<void> {
 }
 
 async function startKafka(): Promise<TestKafka & { close(): Promise<void> }> {
-  // kafkajs says so on its first client, whatever the log level.
-  process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1';
   const server = canRunKafka() ? await createKafkaServer() : null;
   if (server === null && !external) throw new Error('no Kafka: install Java and Maven');
   try {
@@ -51,7 +50,13 @@ async function startKafka(): Promise<TestKafka & { close(): Promise<void> }> {
   }
 }
 
-async function useKafka(brokers: string[], server: KafkaServer | null) {
+/** For brokers of one's own: not shared, and to be closed. */
+export async function useKafka(
+  brokers: string[],
+  server: KafkaServer | null,
+): Promise<TestKafka & { close(): Promise<void> }> {
+  // kafkajs says so on its first client, whatever the log level.
+  process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1';
   // Not at the top: preload.ts loads this file in every run.
   const { Kafka, logLevel } = await import('kafkajs');
   const kafka = new Kafka({
@@ -73,7 +78,7 @@ async function useKafka(brokers: string[], server: KafkaServer | null) {
       await admin.createTopics({
         // kafkajs' own wait fails where the broker doesn't know the topic yet.
         waitForLeaders: false,
-        topics: [{ topic, numPartitions, replicationFactor: 1, configEntries }],
+        topics: [{ topic, numPartitions, replicationFactor: -1, configEntries }],
       });
       await eventually('the topic is there', () =>
         admin.fetchTopicMetadata({ topics: [topic] }).then(

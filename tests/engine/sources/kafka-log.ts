@@ -27,8 +27,12 @@ export interface KafkaLog {
 
 export const logger = pino({ level: process.env.TEST_LOG ?? 'silent' });
 
-export async function kafkaLog(options: { partitions: number }): Promise<KafkaLog> {
-  const kafka = await testKafka();
+/** @param options.kafka other than the shared one */
+export async function kafkaLog(options: {
+  partitions: number;
+  kafka?: TestKafka;
+}): Promise<KafkaLog> {
+  const kafka = options.kafka ?? (await testKafka());
   const settings: KafkaSettings = { brokers: kafka.brokers };
   const topic = await kafka.topic(options.partitions, {
     'message.timestamp.type': 'LogAppendTime',
