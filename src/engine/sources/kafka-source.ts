@@ -5,6 +5,7 @@ import { backoffMs, sleep, withDeadline } from '../retry.ts';
 import { createKafkaAdmin } from './kafka-admin.ts';
 import { createKafkaClient, type KafkaSettings } from './kafka-client.ts';
 import { createOffsetCommits } from './kafka-commits.ts';
+import { createKafkaGhost } from './kafka-ghost.ts';
 import { type BufferLimits, createKafkaReader, type KafkaReader } from './kafka-reader.ts';
 
 export interface KafkaSourceOptions {
@@ -21,7 +22,7 @@ export interface KafkaSourceOptions {
 }
 
 const BUFFER: BufferLimits = { maxRecords: 8_000, maxBytes: 4 * 2 ** 20 };
-/** A replica that died, and the membership that a broker's crash left behind, go after this. */
+/** A replica that died gives its partitions away after this. */
 const SESSION_TIMEOUT_MS = 6_000;
 const HEARTBEAT_MS = 1_000;
 const REBALANCE_TIMEOUT_MS = 15_000;
@@ -49,6 +50,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
   // Few retries: lanes ask again by themselves, and a consumer that gave up is soon replaced.
   const kafka = createKafkaClient(options.settings, logger, { retries: 3 });
   const admin = createKafkaAdmin(kafka, { topic, groupId });
+  const ghost = createKafkaGhost({ groupId, logger });
   const readers = new Map<number, KafkaReader>();
   const closing = new AbortController();
   let paused = false;
@@ -103,6 +105,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
     const mine = kafka.consumer({
       groupId,
       allowAutoTopicCreation: false,
+      partitionAssigners: [ghost.assigner],
       metadataMaxAge: options.metadataMaxAgeMs ?? 30_000,
       sessionTimeout: SESSION_TIMEOUT_MS,
       rebalanceTimeout: REBALANCE_TIMEOUT_MS,
@@ -117,6 +120,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
     const stop = () => ended.resolve(new Error('closing'));
     mine.on(CRASH, ({ payload }) => ended.resolve(payload.error));
     mine.on(GROUP_JOIN, ({ payload }) => {
+      ghost.joined(payload.memberId);
       if (closing.signal.aborted) return;
       joined(mine, payload.memberAssignment[topic] ?? []);
       onJoined();
@@ -133,6 +137,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
     try {
       await mine.connect();
       await mine.subscribe({ topic, fromBeginning: true });
+      await ghost.leave();
       await mine.run({ autoCommit: false, eachBatch });
       closing.signal.addEventListener('abort', stop);
       if (closing.signal.aborted) stop();
