@@ -1,5 +1,5 @@
 import type { Operator } from '../domain/rule.ts';
-import { parseRfc3339 } from '../domain/time.ts';
+import { formatMicros, parseRfc3339 } from '../domain/time.ts';
 import { type Api, allPages, type Connection } from './api.ts';
 import type { StoredAlert, StoredReading } from './verdict.ts';
 
@@ -189,12 +189,34 @@ function sequenceIdIn(base64: string): number | null {
   }
 }
 
-/** How many accepted messages this process has not stored yet; null while it reads none. */
+/**
+ * How many accepted messages the process that answers has not stored yet. It sees only its own
+ * partitions: of several processes, the others may still be at work.
+ */
 export async function ingestLag(api: Api): Promise<number | null> {
-  const { ingest } = await api.query<{ ingest: { lag: number; lanes: unknown[] } | null }>(
-    'query LoadTestIngest { ingest { lag lanes { partition } } }',
+  const { ingest } = await api.query<{ ingest: { lag: number } | null }>(
+    'query LoadTestIngest { ingest { lag } }',
   );
-  return ingest !== null && ingest.lanes.length > 0 ? ingest.lag : null;
+  return ingest?.lag ?? null;
+}
+
+/** Whether this very reading of a device is stored. */
+export async function isStored(
+  api: Api,
+  { userId, deviceId, sequenceId, time }: DeviceName & StoredReading,
+): Promise<boolean> {
+  type Answer = {
+    user: { device: { readings: Connection<{ sequenceId: number }> } | null } | null;
+  };
+  const { user } = await api.query<Answer>(
+    `query LoadTestReading($userId: ID!, $deviceId: ID!, $from: DateTime!, $to: DateTime!) {
+      user(id: $userId) { device(deviceId: $deviceId) {
+        readings(from: $from, to: $to, first: 1000) { edges { node { sequenceId } } }
+      } }
+    }`,
+    { userId, deviceId, from: formatMicros(time), to: formatMicros(time + 1) },
+  );
+  return (user?.device?.readings.edges ?? []).some(({ node }) => node.sequenceId === sequenceId);
 }
 
 /** Event times are compared to the microsecond. Throws on what is no RFC 3339 time. */

@@ -3,6 +3,7 @@ import { MICROS_PER_SECOND } from '../domain/time.ts';
 import { type Api, checkReachable, createApi, messageOf } from './api.ts';
 import { nowMicros } from './clock.ts';
 import { encode, telemetryTopic } from './devices.ts';
+import { hasLastRow } from './last-row.ts';
 import { createLedger, type Ledger } from './ledger.ts';
 import type { ReplayOptions } from './options.ts';
 import { createPacer } from './pacer.ts';
@@ -93,10 +94,12 @@ export async function runReplay(
     await publish({ rows, ledger, sender, options, stopped });
     const publishSeconds = (performance.now() - startMs) / 1000;
     progress.start(() => status);
+    const at = { api, device: options, rows, ledger };
     const unsettled = await settle({
       checks: [
         { name: 'acknowledgements', pending: () => sender?.inFlight ?? 0 },
         { name: 'accepted messages to be stored', pending: () => ingestLag(api) },
+        { name: 'last row', pending: async () => ((await hasLastRow(at)) ? 0 : 1) },
       ],
       timeoutMs: options.settleSeconds * 1000,
       onWaiting: (text) => {

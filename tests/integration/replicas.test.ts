@@ -1,5 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { MqttClient } from 'mqtt';
+import { partitionOf } from '../../src/engine/sources/partitioner.ts';
 import { connectClient, type Heard, listen, query, subscribe } from '../support/app-clients.ts';
 import { type Cluster, noCluster, type Replica, startCluster } from '../support/cluster.ts';
 import { createFleet, expectOrdered, type Fleet } from '../support/fleet.ts';
@@ -128,6 +132,39 @@ describe.skipIf(noCluster)('three processes as one group', () => {
           return isNew && json.temperature_max === 50;
         }),
       );
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'a recorded file played by way of a replica that stores none of it',
+    async () => {
+      const device = { user: 'recorded', name: 'machine' };
+      const partition = partitionOf(`${device.user}/${device.name}`, PARTITIONS);
+      const parts = await Promise.all(cluster.replicas.map(partitionsOf));
+      const asked = cluster.replicas[parts.findIndex((part) => !part.includes(partition))];
+      const folder = mkdtempSync(join(tmpdir(), 'pulsegraph-recorded-'));
+      leaves.push(() => rmSync(folder, { recursive: true, force: true }));
+      const file = join(folder, 'file.csv');
+      const rows = Array.from({ length: 5_000 }, (_, n) => {
+        const time = new Date(Date.UTC(2024, 0, 1) + n * 60_000).toISOString();
+        return `${time},${n % 100 < 50 ? 20 : 90}`;
+      });
+      await Bun.write(file, ['timestamp,value', ...rows].join('\n'));
+      const load = ['src/loadtest', '--replay', file, '--map', 'value=temperature', '--json'];
+      const places = ['--url', asked?.graphqlUrl as string, '--mqtt-url', cluster.mosquitto.url];
+      const named = ['--user', device.user, '--device', device.name];
+      const rule = ['--rule', 'temperature > 80'];
+      const child = Bun.spawn([process.execPath, ...load, ...places, ...named, ...rule], {
+        cwd: join(import.meta.dir, '..', '..'),
+        stdout: 'pipe',
+        stderr: 'ignore',
+      });
+      leaves.push(() => child.kill('SIGKILL'));
+      const result = await new Response(child.stdout).json();
+      expect(result.failures).toEqual([]);
+      expect(result.rows).toMatchObject({ stored: 5_000, newlyStored: 5_000 });
+      expect(result.alerts).toMatchObject({ expected: 50, newlyStored: 50 });
     },
     TIMEOUT_MS,
   );
