@@ -27,7 +27,7 @@ async function terminated(tx: TransactionSql): Promise<unknown> {
   statement.catch(() => {});
   await eventually('it is ended', async () => {
     const ended = await db.sql`
-      SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
       WHERE datname = current_database() AND query = 'SELECT pg_sleep(30)' AND state = 'active'`;
     return ended.length > 0;
   });
