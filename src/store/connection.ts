@@ -18,6 +18,12 @@ export interface ConnectOptions {
   applicationName?: string;
   /** Never renews a connection by itself (every half hour to an hour): for what a session holds. */
   keepSession?: boolean;
+  /**
+   * Gives a connection up where the server is silent for so long while it owes an answer: what was
+   * asked rejects with the code DEADLINE, and the pool opens another. By the client's clock, as a
+   * server that hangs or is cut off keeps none, and a pooler passes no `statement_timeout` on.
+   */
+  answerWithinMs?: number;
   /** Called with each notification that a LISTEN on one of its connections brings in. */
   onNotify?: (channel: string, payload: string) => void;
 }
@@ -29,9 +35,10 @@ export interface ConnectOptions {
 export function connect(url: string, options: ConnectOptions = {}): Sql {
   // Our sockets do TLS themselves, as the URL says; this pool is never used and opens nothing.
   const mode = postgres(url).options.ssl as TlsMode;
+  const { answerWithinMs = null } = options;
   const sql = postgres(url, {
     ssl: false,
-    ...({ socket: socketFactory(mode) } as object),
+    ...({ socket: socketFactory({ mode, answerWithinMs }) } as object),
     max: options.max ?? 10,
     prepare: false,
     fetch_types: false,

@@ -15,6 +15,12 @@ interface Target {
   sslnegotiation?: string | null;
 }
 
+export interface SocketOptions {
+  mode: TlsMode;
+  /** A server that is silent for so long while it owes an answer is given up; null: never. */
+  answerWithinMs: number | null;
+}
+
 /** How long a connection that broke in use still answers the statements of its transaction. */
 const LINGER_MS = 250;
 
@@ -40,13 +46,17 @@ class DatabaseSocket extends EventEmitter {
   #started = false;
   /** Rows of a result have come, and not yet its end. */
   #inRows = false;
+  /** Runs while an answer is waited for; each piece of it starts it anew. */
+  #silence: ReturnType<typeof setTimeout> | null = null;
+  readonly #answerWithinMs: number | null;
   /** The client gets whole messages only, so that there is room between two for our own. */
   readonly #messages = createWireReader();
   readonly #at: string;
   #raw: net.Socket;
 
-  constructor(target: Target, index: number, mode: TlsMode) {
+  constructor(target: Target, index: number, { mode, answerWithinMs }: SocketOptions) {
     super();
+    this.#answerWithinMs = answerWithinMs;
     const host = target.host[index] ?? 'localhost';
     const port = target.port[index] ?? 5432;
     this.#at = target.path || `${host}:${port}`;
@@ -79,6 +89,7 @@ class DatabaseSocket extends EventEmitter {
       this.#waiting.push({ data, written });
       return true;
     }
+    this.#awaitAnswer();
     return this.#wire.write(data, written as () => void);
   }
 
@@ -143,6 +154,7 @@ class DatabaseSocket extends EventEmitter {
 
   #received(piece: Buffer): void {
     if (this.#state !== 'open') return;
+    this.#silence?.refresh();
     try {
       const { data, messages } = this.#messages.read(piece);
       let handedOn = 0;
@@ -161,7 +173,10 @@ class DatabaseSocket extends EventEmitter {
           }
           this.#endRows();
         }
-        if (type === MESSAGE.readyForQuery) this.#idle = data[end - 1] === IDLE;
+        if (type === MESSAGE.readyForQuery) {
+          this.#idle = data[end - 1] === IDLE;
+          this.#answered();
+        }
         this.#ready ||= this.#idle;
         // A notice may come between two rows.
         if (type === MESSAGE.dataRow) this.#inRows = true;
@@ -182,9 +197,22 @@ class DatabaseSocket extends EventEmitter {
     this.#inRows = false;
   }
 
+  #awaitAnswer(): void {
+    if (this.#answerWithinMs === null || this.#silence !== null) return;
+    const text = `the database at ${this.#at} has not answered in ${this.#answerWithinMs} ms`;
+    const late = () => this.#broke(Object.assign(new Error(text), { code: 'DEADLINE' }));
+    this.#silence = setTimeout(late, this.#answerWithinMs);
+  }
+
+  #answered(): void {
+    if (this.#silence !== null) clearTimeout(this.#silence);
+    this.#silence = null;
+  }
+
   #broke(error: Error): void {
     if (this.#state === 'broken' || this.#state === 'closed') return;
     this.#state = 'broken';
+    this.#answered();
     this.#endRows();
     if (this.#idle) {
       this.#close();
@@ -222,7 +250,7 @@ function serverError(fields: Map<string, string>): Error {
 }
 
 /** Makes the client's connections, to each host of the URL in turn; for its option `socket`. */
-export function socketFactory(mode: TlsMode): (target: Target) => DatabaseSocket {
+export function socketFactory(options: SocketOptions): (target: Target) => DatabaseSocket {
   let opened = 0;
-  return (target) => new DatabaseSocket(target, opened++ % target.host.length, mode);
+  return (target) => new DatabaseSocket(target, opened++ % target.host.length, options);
 }

@@ -10,6 +10,7 @@ import { connect } from '../../src/store/connection.ts';
 import { errorCode, failureKind } from '../../src/store/failure.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 import { eventually } from '../support/process.ts';
+import { tcpProxy } from '../support/tcp-proxy.ts';
 
 describe('a connection that breaks', () => {
   let db: TestDatabase;
@@ -51,6 +52,54 @@ describe('a connection that breaks', () => {
         const [now] = await sql<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`.catch(() => []);
         return now && now.pid !== pid;
       });
+    } finally {
+      await sql.end({ timeout: 1 });
+    }
+  }, 15_000);
+});
+
+describe('a server that does not answer', () => {
+  let db: TestDatabase;
+  beforeAll(async () => {
+    db = await testDatabase();
+  }, 30_000);
+  afterAll(() => db.drop(), 30_000);
+
+  test('what was asked fails as an outage in time, and the pool is whole when it is back', async () => {
+    const proxy = await tcpProxy(db.url);
+    const sql = connect(proxy.url, { max: 2, answerWithinMs: 400 });
+    try {
+      await Promise.all([sql`SELECT pg_sleep(0.1)`, sql`SELECT pg_sleep(0.1)`]);
+      proxy.freeze();
+      const startedMs = performance.now();
+      const failures = await Promise.all([
+        sql`SELECT ${1}::int`.catch((error: unknown) => error),
+        sql.begin((tx) => tx`SELECT ${1}::int`).catch((error: unknown) => error),
+      ]);
+      expect(failures.map(errorCode)).toEqual(['DEADLINE', 'DEADLINE']);
+      expect(failures.map(failureKind)).toEqual(['outage', 'outage']);
+      expect(performance.now() - startedMs).toBeLessThan(3_000);
+      proxy.thaw();
+      const rows = await Promise.all([1, 2, 3].map((n) => sql`SELECT ${n}::int AS n`));
+      expect(rows.map(([row]) => row?.n)).toEqual([1, 2, 3]);
+    } finally {
+      await sql.end({ timeout: 1 });
+      await proxy.close();
+    }
+  }, 15_000);
+
+  test('time that passes between two statements, or while rows come, does not count', async () => {
+    const sql = connect(db.url, { max: 1, answerWithinMs: 600 });
+    try {
+      await sql.begin(async (tx) => {
+        await tx`SELECT ${1}::int`;
+        await Bun.sleep(900);
+        await tx`SELECT ${1}::int`;
+      });
+      const slow = await sql.unsafe(
+        `SELECT repeat('x', 9000), pg_sleep(0.3) FROM generate_series(1, 4)`,
+      );
+      expect(slow).toHaveLength(4);
     } finally {
       await sql.end({ timeout: 1 });
     }
