@@ -59,22 +59,22 @@ export function defineTelemetry(builder: Builder): void {
 }
 
 function defineFields(builder: Builder): void {
+  const seriesArgs = builder.args((arg) => ({
+    keys: arg.stringList({ required: true }),
+    from: arg.field({ type: 'DateTime', required: true }),
+    to: arg.field({ type: 'DateTime', required: true, description: 'Exclusive.' }),
+    bucket: arg.field({ type: 'Duration' }),
+    maxPoints: arg.int(),
+    fill: arg.field({ type: 'Fill', defaultValue: 'NONE' }),
+    timezone: arg.field({ type: 'TimeZone', defaultValue: UTC }),
+  }));
   builder.objectField('User', 'telemetry', (t) =>
     t.field({
       type: ['TelemetrySeries'],
       description:
         'Time buckets, one series per device and key; of all devices where none is named. ' +
         '`bucket` wins over `maxPoints` (default 500).',
-      args: {
-        deviceIds: t.arg.idList(),
-        keys: t.arg.stringList({ required: true }),
-        from: t.arg({ type: 'DateTime', required: true }),
-        to: t.arg({ type: 'DateTime', required: true, description: 'Exclusive.' }),
-        bucket: t.arg({ type: 'Duration' }),
-        maxPoints: t.arg.int(),
-        fill: t.arg({ type: 'Fill', defaultValue: 'NONE' }),
-        timezone: t.arg({ type: 'TimeZone', defaultValue: UTC }),
-      },
+      args: { deviceIds: t.arg.idList(), ...seriesArgs },
       complexity: { field: 20, multiplier: 1 },
       resolve: async (user, args, context, info) => {
         const deviceIds = await chosenDevices(context, user.id, args.deviceIds ?? null);
@@ -87,15 +87,7 @@ function defineFields(builder: Builder): void {
     t.field({
       type: ['TelemetrySeries'],
       description: 'Time buckets, one series per key.',
-      args: {
-        keys: t.arg.stringList({ required: true }),
-        from: t.arg({ type: 'DateTime', required: true }),
-        to: t.arg({ type: 'DateTime', required: true, description: 'Exclusive.' }),
-        bucket: t.arg({ type: 'Duration' }),
-        maxPoints: t.arg.int(),
-        fill: t.arg({ type: 'Fill', defaultValue: 'NONE' }),
-        timezone: t.arg({ type: 'TimeZone', defaultValue: UTC }),
-      },
+      args: seriesArgs,
       complexity: { field: 20, multiplier: 1 },
       resolve: async ({ userId, deviceId }, args, context, info) => {
         const all = { ...args, timezone: args.timezone ?? UTC };
