@@ -35,7 +35,8 @@ const IDLE_TIMEOUT_SECONDS = 60;
 
 /**
  * GraphQL over HTTP and WebSocket on /graphql, with GraphiQL for browsers; /healthz, /readyz and
- * /metrics. Without tokens only this machine may ask.
+ * /metrics. Without tokens only this machine may ask. With them, the three others still ask for
+ * none: /metrics gives counts and lags to whoever reaches the port, /readyz no reasons.
  *
  * @throws StartError where the port can't be had
  */
@@ -47,6 +48,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   const yoga = createGraphqlHttp(options, schema, { authenticate, openToOrigins });
   const sockets = createGraphqlWs({ yoga, logger, authenticate });
   const metrics = createMetrics(options.engineStatus);
+  let lastReason = '';
 
   async function answer(
     request: Request,
@@ -65,8 +67,12 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
       case '/healthz':
         return text(200, 'ok');
       case '/readyz': {
-        const { ok, reason } = options.readiness();
-        return ok ? text(200, 'ok') : text(503, reason ?? 'not ready');
+        const { ok, reason = 'not ready' } = options.readiness();
+        if (ok) return text(200, 'ok');
+        // With tokens the port is open to strangers, who learn nothing of what is inside.
+        if (reason !== lastReason) logger.warn({ reason }, 'not ready');
+        lastReason = reason;
+        return text(503, openToOrigins ? 'not ready' : reason);
       }
       case '/metrics':
         return new Response(await metrics.metrics(), {

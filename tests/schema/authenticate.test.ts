@@ -109,3 +109,18 @@ test('any page may ask, as it needs a token to be heard', async () => {
   expect(response.headers.get('access-control-allow-credentials')).toBeNull();
   expect(await response.json()).toEqual({ data: { me: { id: 'ann' } } });
 });
+
+test('a stranger does not learn why the process is not ready', async () => {
+  const reason = 'partition 3 is WAITING: password authentication failed for user "pulse"';
+  const unready = await stage({
+    authenticate: createAuthenticate(SECRET),
+    readiness: () => ({ ok: false, reason }),
+  });
+  try {
+    const response = await fetch(`${unready.server.url}/readyz`);
+    expect(response.status).toBe(503);
+    expect(await response.text()).toBe('not ready\n');
+  } finally {
+    await unready.close();
+  }
+});
