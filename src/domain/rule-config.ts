@@ -30,6 +30,8 @@ export type ParsedConfig = { ok: true; config: ConfigPatch } | { ok: false; issu
 export const MAX_RULES = 200;
 export const MAX_MESSAGE_LENGTH = 1_000;
 export const MAX_KEY_LENGTH = 200;
+/** Of a user's shorthands and rules as JSON in UTF-8: a broker must take the broadcast of them. */
+export const MAX_CONFIG_BYTES = 65_536;
 /** Faults reported at once; the rest would be more of the same. */
 const MAX_ISSUES = 50;
 
@@ -51,7 +53,15 @@ export function parseConfig(input: unknown, model: Model): ParsedConfig {
       issues.push({ path: storable(path), message: storable(message) });
   };
   const config = readConfig(input, model, report);
+  if (issues.length === 0) reportSize(config, report);
   return issues.length === 0 ? { ok: true, config } : { ok: false, issues };
+}
+
+function reportSize({ shorthands, rules = [] }: ConfigPatch, report: Report): void {
+  const bytes = Buffer.byteLength(JSON.stringify({ ...shorthands, rules }));
+  if (bytes > MAX_CONFIG_BYTES) {
+    report('rules', `the rules take ${bytes} bytes as JSON; at most ${MAX_CONFIG_BYTES}`);
+  }
 }
 
 /** Issues quote what was written, and are stored: without what Postgres can't hold. */

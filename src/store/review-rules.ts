@@ -1,7 +1,7 @@
 import type { Model } from '../domain/model.ts';
 import type { Issue } from '../domain/rule.ts';
 import { parseConfig } from '../domain/rule-config.ts';
-import { mergeConfig, type RuleContent } from '../domain/rule-content.ts';
+import { contentIssues, mergeConfig, type RuleContent } from '../domain/rule-content.ts';
 import type { Sql, TransactionSql } from './connection.ts';
 import { failureKind } from './failure.ts';
 import { type LockedConfig, lockConfig } from './lock-config.ts';
@@ -74,6 +74,9 @@ export async function reviewConfig(
   const parsed = parseConfig(row.written, model);
   if (!parsed.ok) return await refuse(tx, row, parsed.issues);
   const content = mergeConfig({ ...row.accepted, shorthands: {} }, parsed.config, model);
+  // With the ids that it has only now, it may have become too large.
+  const issues = contentIssues(content, model);
+  if (issues.length > 0) return await refuse(tx, row, issues);
   const written = row.written.rules as Record<string, unknown>[];
   const rules = written.map((rule, index) => ({ ...rule, id: content.rules[index]?.id }));
   await acceptConfig(tx, { userId: row.userId, content, rules });

@@ -109,3 +109,14 @@ test('anything at all is read without an exception, and faults can be stored', (
     }),
   );
 });
+
+test('all rules together are bounded in bytes, so that a broker takes their broadcast', () => {
+  const rules = (count: number, message: string) =>
+    Array.from({ length: count }, (_, index) => ({ ...RULE, id: `r${index}`, message }));
+  expect(issues({ rules: rules(200, 'x'.repeat(150)) })).toEqual([]);
+  const [fault] = issues({ rules: rules(60, 'x'.repeat(1_000)) });
+  expect(fault).toMatch(/^rules: the rules take \d+ bytes as JSON; at most 65536$/);
+  // Bytes, not characters: the same number of characters fits in ASCII.
+  expect(issues({ rules: rules(60, 'x'.repeat(900)) })).toEqual([]);
+  expect(issues({ rules: rules(60, 'é'.repeat(900)) })).toHaveLength(1);
+});

@@ -2,6 +2,7 @@ import { expect, test } from 'bun:test';
 import type { RuleSet } from '../../src/domain/rule.ts';
 import { type ConfigPatch, parseConfig } from '../../src/domain/rule-config.ts';
 import {
+  contentIssues,
   isEcho,
   mergeConfig,
   NO_CONTENT,
@@ -85,4 +86,23 @@ test('a message that is no config is none', () => {
   expect(read(Buffer.from([0x22, 0xff, 0x22])).kind).toBe('invalid');
   expect(read(Buffer.from('['.repeat(500_000))).kind).toBe('invalid');
   expect(read(Buffer.alloc(1_000_001, ' ')).kind).toBe('invalid');
+});
+
+test('what grew too large rule by rule is refused, and the largest valid one is an echo', () => {
+  const rules = (count: number) =>
+    Array.from({ length: count }, (_, index) => ({
+      ...{ key: `k${index}`, operator: '!=', threshold: 'ä'.repeat(200) },
+      message: 'm'.repeat(400),
+    }));
+  const content = apply(NO_CONTENT, { rules: rules(70) });
+  expect(contentIssues(content, model)).toEqual([]);
+  const grown = { ...content, rules: [...content.rules, ...content.rules] };
+  const [issue] = contentIssues(
+    { ...grown, rules: grown.rules.map((rule, index) => ({ ...rule, id: `r${index}` })) },
+    model,
+  );
+  expect(issue?.path).toBe('rules');
+  expect(issue?.message).toMatch(/take \d+ bytes as JSON; at most 65536/);
+  const text = broadcast(1, { rules: rules(70) });
+  expect(readConfigMessage(Buffer.from(text), model).kind).toBe('echo');
 });

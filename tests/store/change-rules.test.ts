@@ -219,3 +219,18 @@ test('a lock waits for a deletion under way and sees its version', async () => {
   });
   expect(await versions).toEqual(new Map([['u', 2]]));
 });
+
+test('rules by SQL that grow too large with their ids are refused', async () => {
+  const rules = Array.from({ length: 200 }, (_, index) => ({
+    ...{ key: `some.long.name.of.a.measured.value.${index}`, operator: '<', threshold: 20 },
+    message: 'm'.repeat(180),
+  }));
+  expect(parseConfig({ rules }, model).ok).toBe(true);
+  await write(rules);
+  await review();
+  const { ruleSet, issues } = await config();
+  expect(ruleSet.rules).toEqual([]);
+  expect(issues).toEqual([
+    { path: 'rules', message: expect.stringMatching(/take \d+ bytes as JSON; at most 65536/) },
+  ]);
+}, 20_000);
