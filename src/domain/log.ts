@@ -80,6 +80,8 @@ export interface PartitionReader {
   end(): number;
   /** Moves the read position, which is at first the committed one, else the earliest. */
   seek(offset: number): void;
+  /** Every record below it was read, or there is none: where reading goes on. */
+  position(): number;
   /**
    * The next records in order, at least one, at most `maxRecords`; waits for one up to `waitMs`
    * and returns [] when none came or the signal aborted. A position that retention has passed

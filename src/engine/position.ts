@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { LogRecord, PartitionReader } from '../domain/log.ts';
+import { type LogRecord, LogUnavailable, type PartitionReader } from '../domain/log.ts';
 import { MICROS_PER_MS } from '../domain/time.ts';
 import {
   type LogPartition,
@@ -34,6 +34,8 @@ export interface Position {
 }
 
 const PROBE_WAIT_MS = 1_000;
+/** A broker that takes longer for one record is away. */
+const PROBE_DEADLINE_MS = 30_000;
 
 export function createPosition(
   deps: {
@@ -76,11 +78,24 @@ export function createPosition(
     reader.seek(start);
   }
 
-  /** Reading might begin behind the record at the watermark, and then nobody would look at it. */
+  /**
+   * Reading might begin behind the record at the watermark, and then nobody would look at it. That
+   * none came says nothing, unless the reader is past it: a marker or a compacted record was there.
+   *
+   * @throws LogUnavailable
+   */
   async function isNewerAtWatermark(range: { earliest: number; end: number }): Promise<boolean> {
     if (watermark.offset < range.earliest || watermark.offset >= range.end) return false;
     reader.seek(watermark.offset);
-    return (await reader.read(1, PROBE_WAIT_MS)).some(isOfNewLog);
+    const deadline = performance.now() + PROBE_DEADLINE_MS;
+    while (!reader.signal.aborted && reader.position() <= watermark.offset) {
+      const [record] = await reader.read(1, PROBE_WAIT_MS);
+      if (record !== undefined) return isOfNewLog(record);
+      if (performance.now() > deadline) {
+        throw new LogUnavailable(`the record at the watermark, ${watermark.offset}, does not come`);
+      }
+    }
+    return false;
   }
 
   function isOfNewLog({ offset, arrivalMs }: LogRecord): boolean {

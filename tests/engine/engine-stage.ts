@@ -48,6 +48,8 @@ export interface StartOptions {
   options?: Partial<EngineOptions>;
   /** Of the lanes' own connections, by way of a proxy. */
   laneUrl?: string;
+  /** Puts something between the log and the lanes. */
+  wrap?: (reader: PartitionReader) => PartitionReader;
 }
 
 /** Begins ten minutes ago, so that nothing sent is FUTURE or outside of what is accepted. */
@@ -101,9 +103,12 @@ export async function engineStage(
     await rules.start();
     await tail.start();
     let read = 0;
-    const source = counted(createEmbeddedSource({ log: how.log ?? log, groupId: GROUP }), (n) => {
-      read += n;
-    });
+    const embedded = createEmbeddedSource({ log: how.log ?? log, groupId: GROUP });
+    const source = wrapped(embedded, (reader) =>
+      counted(how.wrap ? how.wrap(reader) : reader, (records) => {
+        read += records;
+      }),
+    );
     const openSql = () => connect(how.laneUrl ?? db.url, { max: 2, applicationName: 'lane' });
     const engine = createEngine(
       { source, sql: pool, openSql, rules, tail, model, logger },
@@ -208,18 +213,21 @@ function lineLogger(lines: string[]): Logger {
   );
 }
 
-/** The source, telling how many records were read of it. */
-function counted(source: Source, onRead: (records: number) => void): Source {
-  const countedReader = (reader: PartitionReader): PartitionReader => ({
+/** The reader, telling how many records were read of it. */
+function counted(reader: PartitionReader, onRead: (records: number) => void): PartitionReader {
+  return {
     ...reader,
     async read(maxRecords, waitMs) {
       const records = await reader.read(maxRecords, waitMs);
       onRead(records.length);
       return records;
     },
-  });
+  };
+}
+
+function wrapped(source: Source, wrap: (reader: PartitionReader) => PartitionReader): Source {
   return {
     ...source,
-    start: (onAssigned) => source.start((reader) => onAssigned(countedReader(reader))),
+    start: (onAssigned) => source.start((reader) => onAssigned(wrap(reader))),
   };
 }

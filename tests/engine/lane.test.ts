@@ -1,5 +1,6 @@
 import { Database } from 'bun:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import type { PartitionReader } from '../../src/domain/log.ts';
 import { eventually } from '../support/process.ts';
 import { type TcpProxy, tcpProxy } from '../support/tcp-proxy.ts';
 import {
@@ -58,6 +59,16 @@ async function laneWaitsForLock(): Promise<number> {
         AND application_name = 'lane' AND wait_event_type = 'Lock'`;
     return row?.pid as number;
   });
+}
+
+/** A second log under the first one's id, as a topic that was deleted and made again. */
+async function newLog() {
+  const file = `${stage.logs.file}.new`;
+  await (await stage.logs.open({ file, partitions: 1 })).close();
+  const db = new Database(file);
+  db.run("UPDATE meta SET value = ? WHERE name = 'log_id'", [stage.log.logId]);
+  db.close();
+  return await stage.logs.open({ file, partitions: 1 });
 }
 
 describe('where a lane begins', () => {
@@ -122,16 +133,6 @@ describe('where a lane begins', () => {
     TIMEOUT_MS,
   );
 
-  /** A second log under the first one's id, as a topic that was deleted and made again. */
-  async function newLog() {
-    const file = `${stage.logs.file}.new`;
-    await (await stage.logs.open({ file, partitions: 1 })).close();
-    const db = new Database(file);
-    db.run("UPDATE meta SET value = ? WHERE name = 'log_id'", [stage.log.logId]);
-    db.close();
-    return await stage.logs.open({ file, partitions: 1 });
-  }
-
   test.each([
     [20, 'ends below the watermark'],
     [50, 'ends where the watermark stands'],
@@ -159,6 +160,28 @@ describe('where a lane begins', () => {
     TIMEOUT_MS,
   );
 });
+
+test(
+  'a new log whose first records are long in coming is read from its beginning all the same',
+  async () => {
+    const one = await started();
+    await stage.send(...series(0, 51));
+    await expectOnce(51);
+    await one.stop();
+    const log = await newLog();
+    await Promise.all(series(51, 151).map((sent) => log.append(message(sent))));
+    const wrap = (reader: PartitionReader): PartitionReader => {
+      // As a broker that takes its time: the first two answers come after the wait.
+      let late = 2;
+      return { ...reader, read: async (n, ms) => (late-- > 0 ? [] : reader.read(n, ms)) };
+    };
+    await stage.start({ log, wrap });
+    await stage.stored(log);
+    expect(await stage.count('raw_telemetry')).toBe(151);
+    expect(await stage.events()).toEqual(transitionsOf(151));
+  },
+  TIMEOUT_MS,
+);
 
 describe('the fence', () => {
   test(

@@ -54,6 +54,7 @@ function createReader(options: {
     seek(offset) {
       position = offset;
     },
+    position: () => position,
     async read(maxRecords, waitMs) {
       if (position >= log.bounds(partition).end) await untilAppended(position, waitMs);
       if (signal.aborted) return [];

@@ -150,6 +150,7 @@ export function createKafkaReader(
       fetch.seek(partition, offset);
       setFetching(!signal.aborted);
     },
+    position: () => records[head]?.offset ?? next ?? 0,
     async read(maxRecords, waitMs) {
       if (lost === null && !signal.aborted) {
         if (records.length === 0) setFetching(true);
