@@ -117,8 +117,7 @@ async function startParts(
   await engine.start();
   releases.push(() => engine.stop(config.shutdownDeadlineMs));
 
-  const refused = createRefusedMessages({ sql, topic: config.kafkaTopic, logger });
-  releases.push(() => refused.close());
+  const refused = createRefusedMessages({ appender: log.appender, logger });
   const mqtt = await openMqtt(around, { log, refused, openSession });
   startInOrder(releases, [
     createHeartbeat({

@@ -138,7 +138,7 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
     // Without passwords it stays on loopback, wherever the API listens.
     port: config.mqttPort,
     dataFile: join(dataDir as string, 'mqtt.sqlite'),
-    appender: deps.refused.guard(deps.log.appender),
+    appender: deps.refused.appender,
     telemetry: compileTopic(model.topic),
     maxPayloadBytes: config.maxPayloadBytes,
     logger,
@@ -166,7 +166,7 @@ function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt 
     ...client,
     clientId: bridgeClientId(config),
     telemetry: compileTopic(model.topic),
-    appender: deps.refused.guard(deps.log.appender),
+    appender: deps.refused.appender,
     sharedGroup: bridgeSharedGroup ?? undefined,
     elect:
       bridgeSharedGroup !== null

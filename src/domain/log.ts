@@ -18,6 +18,12 @@ export interface LogRecord {
  */
 export const HEARTBEAT_TOPIC = '$pulsegraph/heartbeat';
 
+/**
+ * The topic of records that stand for messages which the log itself doesn't take: too large. Each
+ * becomes a dead letter of the message's own topic. No device can publish it: it begins with `$`.
+ */
+export const REFUSED_TOPIC = '$pulsegraph/refused';
+
 /** The `code` of an append's error when the log will never take the message, however often tried. */
 export const MESSAGE_TOO_LARGE = 'MESSAGE_TOO_LARGE';
 
@@ -96,14 +102,23 @@ export interface PartitionReader {
   commit(next: number): Promise<void>;
 }
 
+export type LogHealth = { ok: true } | { ok: false; reason: string };
+
 /** A log as a source of lanes. */
 export interface Source {
   /** Kafka's cluster id, or the embedded log's UUID. */
   readonly logId: string;
   readonly topic: string;
-  /** Calls `onAssigned` for every partition that this process is to read, now and later. */
+  /**
+   * Calls `onAssigned` for every partition that this process is to read, now and later. Resolves
+   * when the first are known, or after some seconds: they come when the log is back.
+   *
+   * @throws StartError where it never will
+   */
   start(onAssigned: (reader: PartitionReader) => void): Promise<void>;
   /** Stops reading: aborts every reader's signal. Commits still work until `close`. */
   pause(): Promise<void>;
   close(): Promise<void>;
+  /** Whether partitions are assigned to this process at all, where that may fail. */
+  health?(): LogHealth;
 }

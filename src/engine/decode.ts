@@ -7,15 +7,22 @@ import {
   numberOf,
   parseJson,
 } from '../domain/json.ts';
-import type { LogRecord } from '../domain/log.ts';
+import { type LogRecord, REFUSED_TOPIC } from '../domain/log.ts';
 import { type Column, KEY_COLUMNS, type Model } from '../domain/model.ts';
 import type { Reading, Rejection, RejectReason } from '../domain/reading.ts';
 import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, parseRfc3339 } from '../domain/time.ts';
 import { compileTopic, type TopicNames } from '../domain/topic.ts';
+import { decodeRefused } from './refused-record.ts';
 
 export type Decoded =
   | { ok: true; reading: Reading; extraText: string | null; topic: string }
-  | { ok: false; rejection: Rejection; topic: string | null };
+  | {
+      ok: false;
+      rejection: Rejection;
+      topic: string | null;
+      /** Where the record's value is not what was sent. */
+      payload?: Uint8Array;
+    };
 
 export type Decode = (record: LogRecord) => Decoded;
 
@@ -54,6 +61,13 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
 
   function decode(record: LogRecord): Decoded {
     let topic = record.topic;
+    if (topic === REFUSED_TOPIC) {
+      const refused = decodeRefused(record.value);
+      if (refused !== null) {
+        const { reason, detail, payload } = refused;
+        return { ok: false, topic: refused.topic, rejection: { reason, detail }, payload };
+      }
+    }
     try {
       if (record.value.byteLength > options.maxPayloadBytes) {
         const size = record.value.byteLength;

@@ -43,7 +43,7 @@ export function addRecord(
       key: record.key,
       topic: decoded.topic,
       ...decoded.rejection,
-      payload: record.value,
+      payload: decoded.payload ?? record.value,
       arrival,
     });
     return;

@@ -1,56 +1,56 @@
 import type { Logger } from 'pino';
-import { type LogAppender, type LogMessage, MESSAGE_TOO_LARGE } from '../domain/log.ts';
-import { MICROS_PER_MS } from '../domain/time.ts';
-import type { Sql } from '../store/connection.ts';
-import { errorCode, failureKind } from '../store/failure.ts';
-import { writeDeadLetters } from '../store/write-dead-letters.ts';
-import { backoffMs, sleep } from './retry.ts';
+import {
+  type LogAppender,
+  type LogMessage,
+  MESSAGE_TOO_LARGE,
+  REFUSED_TOPIC,
+} from '../domain/log.ts';
+import { errorCode } from '../store/failure.ts';
+import { encodeRefused } from './refused-record.ts';
 
 /** Keeps what no log will ever take, so that it can be acknowledged and doesn't come again. */
 export interface RefusedMessages {
-  /** Resolves once the dead letter is stored; waits for a database that is away. */
+  /**
+   * Resolves once the log has a record in the message's place, which becomes a dead letter with the
+   * beginning of its payload. Rejects as an append does.
+   */
   keep(message: LogMessage, error: Error): Promise<void>;
-  /** The same appender, but one that resolves for messages which are too large for the log. */
-  guard(appender: LogAppender): LogAppender;
-  close(): void;
+  /** The log's appender, but one that resolves for messages which are too large for it. */
+  appender: LogAppender;
 }
 
-/** Not a log: these letters were written before any. Their offset only tells them apart. */
-const NO_PARTITION = -1;
+/** Bytes of the payload; where the log doesn't take that either, less. */
+const KEPT_BYTES = [65_536, 4_096, 0];
+/** Of the key, as much as the table of dead letters keeps. */
+const KEPT_KEY = 1_000;
 
 export function createRefusedMessages(deps: {
-  sql: Sql;
-  topic: string;
+  appender: LogAppender;
   logger: Pick<Logger, 'warn'>;
 }): RefusedMessages {
-  const { sql, topic, logger } = deps;
-  const log = { logId: `door:${crypto.randomUUID()}`, topic, partition: NO_PARTITION };
-  const closing = new AbortController();
-  let next = 0;
+  const { appender, logger } = deps;
 
+  /**
+   * By way of the log, as a database that is away would hold up this message's acknowledgement and,
+   * as they keep their order, that of all behind it.
+   */
   async function keep(message: LogMessage, error: Error): Promise<void> {
-    const letter = {
-      offset: next++,
-      topic: message.topic,
-      key: message.key,
-      reason: 'TOO_LARGE' as const,
-      detail: error.message,
-      payload: message.value,
-      arrival: Date.now() * MICROS_PER_MS,
-    };
     logger.warn({ topic: message.topic, err: error }, 'the log takes no such message: dead letter');
-    for (let attempt = 0; ; attempt++) {
+    let refusal = error;
+    for (const bytes of KEPT_BYTES) {
       try {
-        return await sql.begin((tx) => writeDeadLetters(tx as never, log, [letter]));
+        return await appender.append(standIn(message, error, bytes));
       } catch (failure) {
-        if (failureKind(failure) !== 'outage' || closing.signal.aborted) throw failure;
-        await sleep(backoffMs(attempt), closing.signal);
+        if (errorCode(failure) !== MESSAGE_TOO_LARGE) throw failure;
+        refusal = failure as Error;
       }
     }
+    throw refusal;
   }
 
-  function guard(appender: LogAppender): LogAppender {
-    return {
+  return {
+    keep,
+    appender: {
       async append(message) {
         try {
           await appender.append(message);
@@ -59,8 +59,17 @@ export function createRefusedMessages(deps: {
           await keep(message, error as Error);
         }
       },
-    };
-  }
+    },
+  };
+}
 
-  return { keep, guard, close: () => closing.abort() };
+function standIn({ topic, key, value }: LogMessage, error: Error, bytes: number): LogMessage {
+  const payload = value.subarray(0, bytes);
+  const cut = payload.length < value.length ? `; these are its first ${payload.length} bytes` : '';
+  const detail = `${error.message}${cut}`;
+  return {
+    topic: REFUSED_TOPIC,
+    key: key?.slice(0, KEPT_KEY) ?? null,
+    value: encodeRefused({ topic, reason: 'TOO_LARGE', detail, payload }),
+  };
 }
