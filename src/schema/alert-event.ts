@@ -4,6 +4,7 @@ import type { AlertRow } from '../store/alert-columns.ts';
 import { alertEventRange } from '../store/alert-event-range.ts';
 import { PrunedError } from '../store/alert-event-tail.ts';
 import { alertEventsOf } from '../store/alert-events-of.ts';
+import { alertEventsOfUser } from '../store/alert-events-of-user.ts';
 import { alertsById } from '../store/alerts-by-id.ts';
 import { alertLoader } from './alert.ts';
 import type { Builder } from './builder.ts';
@@ -92,9 +93,10 @@ function definePush(builder: Builder): void {
 }
 
 /** @throws OUT_OF_RANGE for a seq from which no gapless run of events begins */
-async function startingSeq({ sql }: Context, after: number | null): Promise<number> {
+async function startingSeq({ sql, tail }: Context, after: number | null): Promise<number> {
   const { floor, newest } = await alertEventRange(sql);
-  if (after === null) return newest;
+  // The tail knows a newer one where rows have vanished since.
+  if (after === null) return Math.max(newest, tail.newest());
   if (after >= floor && after <= newest) return after;
   throw apiError(
     'OUT_OF_RANGE',
@@ -127,19 +129,16 @@ interface Filter {
  * @throws UNAVAILABLE while the database is away, OUT_OF_RANGE when overtaken by retention
  */
 async function* follow(
-  { tail, sql }: Context,
+  context: Context,
   filter: Filter,
   after: number,
   signal: AbortSignal,
 ): AsyncIterableIterator<Followed> {
   let seq = after;
   while (true) {
-    await tail.wait(seq, signal);
+    await context.tail.wait(seq, signal);
     if (signal.aborted) return;
-    const events = await tail.read(seq, READ_AHEAD).catch((error: unknown) => {
-      if (!(error instanceof PrunedError)) throw error;
-      throw apiError('OUT_OF_RANGE', `events after ${seq} are past their retention`);
-    });
+    const { events, upTo } = await nextEvents(context, filter.userId, seq);
     const wanted = events.filter((event) => matches(event, filter));
     let alerts = new Map<string, AlertRow>();
     let readAt = Number.NEGATIVE_INFINITY;
@@ -147,13 +146,44 @@ async function* follow(
       if (performance.now() - readAt > PRESENT_MS) {
         const ids = new Set(wanted.slice(index).map((later) => later.alertId));
         readAt = performance.now();
-        alerts = new Map((await alertsById(sql, [...ids])).map((alert) => [alert.id, alert]));
+        const present = await alertsById(context.sql, [...ids]);
+        alerts = new Map(present.map((alert) => [alert.id, alert]));
       }
       yield { event, alert: alerts.get(event.alertId) ?? null };
       if (signal.aborted) return;
     }
-    seq = events.at(-1)?.seq ?? seq;
+    seq = upTo;
   }
+}
+
+/**
+ * A page of what is above `seq`, and up to where it is complete. One user's events are picked by
+ * the database while far behind; near the end they are picked out of what the tail holds anyway.
+ *
+ * @throws OUT_OF_RANGE where events above `seq` are no longer stored
+ */
+async function nextEvents(
+  { tail, sql }: Context,
+  userId: string | null,
+  seq: number,
+): Promise<{ events: AlertEvent[]; upTo: number }> {
+  const gone = () => apiError('OUT_OF_RANGE', `events after ${seq} are no longer stored`);
+  const newest = tail.newest();
+  if (userId !== null && newest - seq > READ_AHEAD) {
+    const range = { userId, after: seq, upTo: newest, limit: READ_AHEAD };
+    const events = await alertEventsOfUser(sql, range);
+    // Looked at last: what was deleted before the read is below the floor by then.
+    if (seq < (await alertEventRange(sql)).floor) throw gone();
+    const isAll = events.length < READ_AHEAD;
+    return { events, upTo: isAll ? newest : (events.at(-1) as AlertEvent).seq };
+  }
+  const events = await tail.read(seq, READ_AHEAD).catch((error: unknown) => {
+    throw error instanceof PrunedError ? gone() : error;
+  });
+  const last = events.at(-1);
+  // There was one: somebody has deleted it by hand, and waiting would not wait.
+  if (last === undefined && newest > seq) throw gone();
+  return { events, upTo: last?.seq ?? seq };
 }
 
 function matches(event: AlertEvent, { userId, deviceId, lowest }: Filter): boolean {

@@ -2,7 +2,7 @@ import type { AlertEvent } from '../domain/alert.ts';
 import { type AlertEventRow, alertEventColumns, alertEventOf } from './alert-event-columns.ts';
 import type { Sql } from './connection.ts';
 
-/** The next `limit` transitions with a seq above `after`, in order of seq: a primary key range. */
+/** The next `limit` transitions of all users with a seq above `after`, in order of seq: a primary key range. */
 export async function alertEventsAfter(
   sql: Sql,
   { after, limit }: { after: number; limit: number },
