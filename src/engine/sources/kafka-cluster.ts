@@ -114,8 +114,23 @@ function explainTopic(fault: KafkaFault, { topic, partitions, replication }: Top
   return `the Kafka topic ${topic} can't be created: ${fault.message}; create it by hand`;
 }
 
+/** Of a consumer that this user may not be: no later attempt gets further. */
+export function refusalOf(
+  error: KafkaFault,
+  { topic, groupId }: { topic: string; groupId: string },
+): StartError | null {
+  const { type, message } = deepest(error);
+  const [what, rights] =
+    type === 'GROUP_AUTHORIZATION_FAILED'
+      ? [`KAFKA_GROUP_ID: the group ${groupId}`, 'Read on it']
+      : [`KAFKA_TOPIC: the topic ${topic}`, 'Read and Describe on it'];
+  if (!/^(GROUP|TOPIC)_AUTHORIZATION_FAILED$/.test(type ?? '')) return null;
+  const text = `${what} is refused to this Kafka user (${message}): grant ${rights}`;
+  return new StartError('KAFKA_UNUSABLE', text, { cause: error });
+}
+
 /** What kafkajs throws: the reason is often deeper in the chain of causes. */
-interface KafkaFault extends Error {
+export interface KafkaFault extends Error {
   /** The protocol's name of the error. */
   type?: string;
   /** A system error, as of a socket. */

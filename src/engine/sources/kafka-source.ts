@@ -1,9 +1,10 @@
 import type { Consumer, EachBatchPayload } from 'kafkajs';
 import type { Logger } from 'pino';
-import type { PartitionReader, Source } from '../../domain/log.ts';
-import { backoffMs, sleep, withDeadline } from '../retry.ts';
+import type { LogHealth, PartitionReader, Source } from '../../domain/log.ts';
+import { backoffMs, DeadlineError, sleep, withDeadline } from '../retry.ts';
 import { createKafkaAdmin } from './kafka-admin.ts';
 import { createKafkaClient, type KafkaSettings } from './kafka-client.ts';
+import { type KafkaFault, refusalOf } from './kafka-cluster.ts';
 import { createOffsetCommits } from './kafka-commits.ts';
 import { createKafkaGhost } from './kafka-ghost.ts';
 import { type BufferLimits, createKafkaReader, type KafkaReader } from './kafka-reader.ts';
@@ -36,6 +37,10 @@ const CLOSE_DEADLINE_MS = 5_000;
 /** A consumer that lived so long has proved that it can. */
 const STEADY_MS = 30_000;
 const REBUILD_MAX_MS = 1_000;
+/** How long a start waits for its partitions: without them the rest can be up, and say why. */
+const JOINED_WITHIN_MS = 5_000;
+/** A group that shares its partitions out anew is soon done. */
+const OUT_OF_GROUP_MS = 5_000;
 
 /**
  * A topic of Kafka or Redpanda, read by a consumer group. Its members' partitions change: one that
@@ -45,7 +50,7 @@ const REBUILD_MAX_MS = 1_000;
  *
  * Whatever ends a consumer of kafkajs (some of its crashes are final), a new one is built.
  */
-export function createKafkaSource(options: KafkaSourceOptions): Source {
+export function createKafkaSource(options: KafkaSourceOptions): Required<Source> {
   const { logId, topic, groupId, logger } = options;
   // Few retries: lanes ask again by themselves, and a consumer that gave up is soon replaced.
   const kafka = createKafkaClient(options.settings, logger, { retries: 3 });
@@ -56,6 +61,10 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
   let paused = false;
   let consumer: Consumer | null = null;
   let consuming: Promise<void> | null = null;
+  const firstJoin = Promise.withResolvers<void>();
+  let hasJoined = false;
+  /** Not a member of the group now: since when, by the process's clock, and why. */
+  let out: { sinceMs: number; why: string } | null = null;
   let assign: (reader: PartitionReader) => void = () => {};
 
   const commits = createOffsetCommits({
@@ -78,6 +87,8 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
   /** The consumer has joined its group: what was ours may be another's, and the reverse. */
   function joined(joining: Consumer, partitions: readonly number[]): void {
     consumer = joining;
+    hasJoined = true;
+    out = null;
     // Nothing is fetched before a lane says from where.
     if (partitions.length > 0) joining.pause([{ topic, partitions: [...partitions] }]);
     const lost = [...readers.keys()].filter((partition) => !partitions.includes(partition));
@@ -100,8 +111,19 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
     }
   }
 
+  function left(why: string): void {
+    out = { sinceMs: out?.sinceMs ?? performance.now(), why };
+  }
+
+  function health(): LogHealth {
+    if (hasJoined && (out === null || performance.now() - out.sinceMs < OUT_OF_GROUP_MS)) {
+      return { ok: true };
+    }
+    return { ok: false, reason: `not in the Kafka group ${groupId}: ${out?.why ?? 'joining it'}` };
+  }
+
   /** Lives as long as the consumer does. @returns what ended it */
-  async function consume(onJoined: () => void): Promise<Error> {
+  async function consume(): Promise<Error> {
     const mine = kafka.consumer({
       groupId,
       allowAutoTopicCreation: false,
@@ -123,10 +145,13 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
       ghost.joined(payload.memberId);
       if (closing.signal.aborted) return;
       joined(mine, payload.memberAssignment[topic] ?? []);
-      onJoined();
+      firstJoin.resolve();
     });
     // On its way before the request to join again, so whoever gets a partition reads little twice.
-    mine.on(REBALANCING, () => void commits.flush());
+    mine.on(REBALANCING, () => {
+      left('it shares its partitions out anew');
+      void commits.flush();
+    });
     mine.on(END_BATCH_PROCESS, ({ payload }) => {
       if (payload.batchSize > 0) return;
       readers.get(payload.partition)?.skipTo(Number(payload.lastOffset) + 1);
@@ -152,11 +177,14 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
     }
   }
 
-  async function keepConsuming(onJoined: () => void): Promise<void> {
+  async function keepConsuming(): Promise<void> {
     for (let attempt = 0; !closing.signal.aborted; attempt++) {
       const startedMs = performance.now();
-      const error = await consume(onJoined);
+      const error = await consume();
       if (closing.signal.aborted) return;
+      left(error.message);
+      const refusal = refusalOf(error as KafkaFault, { topic, groupId });
+      if (refusal) firstJoin.reject(refusal);
       if (performance.now() - startedMs > STEADY_MS) attempt = 0;
       if (attempt % 10 === 0) {
         logger.warn({ err: error, attempt }, 'the consumer of Kafka ended: building another');
@@ -171,14 +199,18 @@ export function createKafkaSource(options: KafkaSourceOptions): Source {
     async start(onAssigned) {
       if (consuming !== null) throw new Error('the source was already started');
       assign = onAssigned;
-      await new Promise<void>((resolve) => {
-        consuming = keepConsuming(resolve).finally(resolve);
+      consuming = keepConsuming().finally(firstJoin.resolve);
+      const join = withDeadline(firstJoin.promise, JOINED_WITHIN_MS, 'joining the group');
+      await join.catch((error: unknown) => {
+        if (!(error instanceof DeadlineError)) throw error;
+        logger.warn({ topic, groupId, reason: out?.why }, 'no partitions yet: started without');
       });
     },
     async pause() {
       paused = true;
       for (const reader of readers.values()) reader.close('paused');
     },
+    health,
     async close() {
       paused = true;
       for (const reader of readers.values()) reader.close('revoked');
