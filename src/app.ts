@@ -1,32 +1,31 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
+import { type Database, explained, startDatabase } from './database.ts';
+import { orAborted } from './domain/or-aborted.ts';
 import { openDataFolder } from './embedded/data-folder.ts';
 import { createHeartbeat } from './engine/heartbeat.ts';
 import { createEngine, type Engine } from './engine/index.ts';
 import { createJanitor, type Retention } from './engine/janitor.ts';
 import { createPublisher } from './engine/publish.ts';
 import { createRefusedMessages } from './engine/refused-messages.ts';
-import { createRuleBook } from './engine/rule-book.ts';
+import { createRuleBook, type RuleBook } from './engine/rule-book.ts';
 import { model } from './model.ts';
 import {
   type Log,
+  type Mqtt,
   needsDataFolder,
-  openDatabase,
   openLog,
   openMqtt,
-  type Release,
   type Surroundings,
 } from './modes.ts';
 import { connectMqtt } from './mqtt/client.ts';
+import { createReleases, type Releases } from './releases.ts';
 import { createAuthenticate } from './schema/authenticate.ts';
 import { startServer } from './schema/server.ts';
-import { createAlertEventTail } from './store/alert-event-tail.ts';
-import { connect, type Sql } from './store/connection.ts';
-import { migrate } from './store/migrate.ts';
+import { type AlertEventTail, createAlertEventTail } from './store/alert-event-tail.ts';
 import { createNotifications } from './store/notifications.ts';
-
-type NotifyListener = (channel: string, payload: string) => void;
+import { ANOTHER_PUBLISHES, warningsOf } from './warnings.ts';
 
 /** Where a started process can be reached. */
 export interface App {
@@ -44,6 +43,11 @@ const FEED_CAPACITY = 10_000;
 /** Where another replica is elected, it never happens. */
 const SUBSCRIBED_WITHIN_MS = 2_000;
 
+/** Beyond its own deadline, by which lanes have given up: the log is committed to and left. */
+const ENGINE_CLOSE_MS = 5_000;
+/** A poll of a database that hangs is not waited for. */
+const FOLLOWER_CLOSE_MS = 1_000;
+
 /**
  * Starts every part in order; where one fails or the signal aborts, those before it are stopped
  * again.
@@ -51,55 +55,102 @@ const SUBSCRIBED_WITHIN_MS = 2_000;
  * @throws StartError that says in one line what to do
  */
 export async function startApp(config: Config, logger: Logger, signal: AbortSignal): Promise<App> {
-  const releases: Release[] = [];
+  const releases = createReleases(logger);
   try {
-    return await startParts(config, logger, releases, signal);
+    const dataDir = needsDataFolder(config) ? takeDataFolder(config, releases) : null;
+    return await startParts({ config, dataDir, logger, releases, signal });
   } catch (error) {
-    await release(releases, logger);
+    await releases.releaseAll();
     throw error;
   }
 }
 
-async function release(releases: Release[], logger: Logger): Promise<void> {
-  for (const stop of releases.splice(0).reverse()) {
-    try {
-      await stop();
-    } catch (error) {
-      logger.error({ err: error }, 'a part did not stop cleanly');
-    }
-  }
+async function startParts(around: Surroundings): Promise<App> {
+  const { config, dataDir, logger, releases, signal } = around;
+  for (const warning of warningsOf(config)) logger.warn(warning);
+  const database = await startDatabase(around);
+  const log = await openLog(around, database.followSql);
+  signal.throwIfAborted();
+  const { rules, tail } = await followDatabase(around, database);
+  const engine = await startEngine(around, { database, log, rules, tail });
+
+  const { sql, openSession } = database;
+  const refused = createRefusedMessages({ appender: log.appender, logger });
+  const mqtt = await openMqtt(around, { log, refused, openSession });
+  const { appender, partitions } = log;
+  const heartbeat = createHeartbeat({ appender, partitions, isFlowing: mqtt.isFlowing, logger });
+  startPart(releases, 'heartbeat', heartbeat);
+  const janitor = { sql, openSession, model, retention: retention(config), logger };
+  startPart(releases, 'janitor', createJanitor(janitor), FOLLOWER_CLOSE_MS);
+  await startPublisher(around, { database, mqtt, rules, tail });
+  const server = await startServer({
+    host: config.host,
+    port: config.port,
+    sql,
+    model,
+    tail,
+    rules,
+    feed: engine.feed,
+    engineStatus: engine.status,
+    readiness: () => readiness(engine, log),
+    authenticate: config.authJwtSecret === null ? null : createAuthenticate(config.authJwtSecret),
+    logger,
+  });
+  releases.add('API', () => server.close());
+  return {
+    graphqlUrl: `${server.url}/graphql`,
+    mqttUrl: mqtt.url,
+    databaseUrl: database.url,
+    dataDir,
+    stop: () => releases.releaseAll(),
+  };
 }
 
-async function startParts(
-  config: Config,
-  logger: Logger,
-  releases: Release[],
-  signal: AbortSignal,
-): Promise<App> {
-  const dataDir = needsDataFolder(config) ? takeDataFolder(config, releases) : null;
-  const around: Surroundings = { config, dataDir, logger, releases };
-  const databaseUrl = await openDatabase(around);
-  signal.throwIfAborted();
-  const directUrl = config.databaseDirectUrl ?? databaseUrl;
-  const sql = connect(databaseUrl, { max: 10 });
-  releases.push(() => sql.end({ timeout: 5 }));
-  const openSession = (onNotify?: NotifyListener) =>
-    connect(directUrl, {
-      max: 1,
-      applicationName: 'pulsegraph-session',
-      keepSession: true,
-      onNotify,
-    });
-  await migrateOver(openSession(), logger);
+function takeDataFolder(config: Config, releases: Releases): string {
+  const folder = openDataFolder(config.dataDir);
+  releases.add('data folder', () => folder.close());
+  return folder.path;
+}
 
-  const log = await openLog(around, sql);
-  const { rules, tail } = await followDatabase({ sql, openSession, logger, releases });
-  signal.throwIfAborted();
+interface Followers {
+  rules: RuleBook;
+  tail: AlertEventTail;
+}
+
+/** What this process knows of rules and alerts, whoever changes them: by polls, and by LISTEN. */
+async function followDatabase(
+  { config, logger, releases, signal }: Surroundings,
+  { followSql: sql, openSession }: Database,
+): Promise<Followers> {
+  const rules = createRuleBook({ sql, model, logger });
+  releases.add('rule book', () => rules.close(), FOLLOWER_CLOSE_MS);
+  await orAborted(signal, rules.start());
+  const tail = createAlertEventTail({ sql, logger });
+  releases.add('alert event tail', () => tail.close(), FOLLOWER_CLOSE_MS);
+  try {
+    await orAborted(signal, tail.start());
+  } catch (error) {
+    throw explained(error, config);
+  }
+  const notifications = createNotifications({
+    openSession,
+    logger,
+    onAlertEvents: () => tail.poke(),
+    onRuleChange: () => rules.poke(),
+  });
+  startPart(releases, 'notifications', notifications);
+  return { rules, tail };
+}
+
+async function startEngine(
+  { config, logger, releases, signal }: Surroundings,
+  { database, log, rules, tail }: Followers & { database: Database; log: Log },
+): Promise<Engine> {
   const engine = createEngine(
     {
       source: log.source,
-      sql,
-      openSql: () => connect(databaseUrl, { max: 2, applicationName: 'pulsegraph-lane' }),
+      sql: database.sql,
+      openSql: database.openLane,
       rules,
       tail,
       deadLetters: log.deadLetters,
@@ -114,94 +165,31 @@ async function startParts(
       feedCapacity: FEED_CAPACITY,
     },
   );
-  await engine.start();
-  releases.push(() => engine.stop(config.shutdownDeadlineMs));
+  const deadlineMs = config.shutdownDeadlineMs;
+  // Before the start: one that hangs is to be stopped too.
+  releases.add('engine', () => engine.stop(deadlineMs), deadlineMs + ENGINE_CLOSE_MS);
+  await orAborted(signal, engine.start());
+  return engine;
+}
 
-  const refused = createRefusedMessages({ appender: log.appender, logger });
-  const mqtt = await openMqtt(around, { log, refused, openSession });
-  startInOrder(releases, [
-    createHeartbeat({
-      appender: log.appender,
-      partitions: log.partitions,
-      isFlowing: mqtt.isFlowing,
-      logger,
-    }),
-    createJanitor({ sql, openSession, model, retention: retention(config), logger }),
-  ]);
+async function startPublisher(
+  { config, logger, releases, signal }: Surroundings,
+  { database, mqtt, rules, tail }: Followers & { database: Database; mqtt: Mqtt },
+): Promise<void> {
   const publisher = createPublisher({
-    sql,
-    openSession,
+    sql: database.followSql,
+    openSession: database.openSession,
     connectMqtt: (session) => connectMqtt({ ...mqtt.client, logger, ...session }),
     tail,
     ruleBook: rules,
     model,
     logger,
   });
-  startInOrder(releases, [publisher]);
+  startPart(releases, 'publisher', publisher);
   // A config sent to a topic that nobody has subscribed yet would be lost.
   await waitFor(() => publisher.subscribed, SUBSCRIBED_WITHIN_MS, signal);
   signal.throwIfAborted();
-  const server = await startServer({
-    host: config.host,
-    port: config.port,
-    sql,
-    model,
-    tail,
-    rules,
-    feed: engine.feed,
-    engineStatus: engine.status,
-    readiness: () => readiness(engine, log),
-    authenticate: config.authJwtSecret === null ? null : createAuthenticate(config.authJwtSecret),
-    logger,
-  });
-  releases.push(() => server.close());
-
-  return {
-    graphqlUrl: `${server.url}/graphql`,
-    mqttUrl: mqtt.url,
-    databaseUrl,
-    dataDir,
-    stop: () => release(releases, logger),
-  };
-}
-
-function takeDataFolder(config: Config, releases: Release[]): string {
-  const folder = openDataFolder(config.dataDir);
-  releases.push(() => folder.close());
-  return folder.path;
-}
-
-async function migrateOver(session: Sql, logger: Logger): Promise<void> {
-  try {
-    const applied = await migrate(session, model);
-    if (applied.length > 0) logger.info({ applied }, 'the schema is up to date');
-  } finally {
-    await session.end({ timeout: 5 });
-  }
-}
-
-/** What this process knows of rules and alerts, whoever changes them: by polls, and by LISTEN. */
-async function followDatabase(deps: {
-  sql: Sql;
-  openSession: (onNotify?: NotifyListener) => Sql;
-  logger: Logger;
-  releases: Release[];
-}) {
-  const { sql, openSession, logger, releases } = deps;
-  const rules = createRuleBook({ sql, model, logger });
-  await rules.start();
-  releases.push(() => rules.close());
-  const tail = createAlertEventTail({ sql, logger });
-  await tail.start();
-  releases.push(() => tail.close());
-  const notifications = createNotifications({
-    openSession,
-    logger,
-    onAlertEvents: () => tail.poke(),
-    onRuleChange: () => rules.poke(),
-  });
-  startInOrder(releases, [notifications]);
-  return { rules, tail };
+  if (config.mqttUrl === null && !publisher.elected) logger.warn(ANOTHER_PUBLISHES);
 }
 
 interface Startable {
@@ -209,11 +197,9 @@ interface Startable {
   close(): Promise<void>;
 }
 
-function startInOrder(releases: Release[], parts: readonly Startable[]): void {
-  for (const part of parts) {
-    part.start();
-    releases.push(() => part.close());
-  }
+function startPart(releases: Releases, name: string, part: Startable, closeMs?: number): void {
+  part.start();
+  releases.add(name, () => part.close(), closeMs);
 }
 
 function retention(config: Config): Retention {

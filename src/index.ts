@@ -80,38 +80,45 @@ function announce(app: App): void {
       ? `  (password: ${join(app.dataDir, 'postgres-password')})`
       : '';
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-  console.log(`
-Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.
-
-  GraphiQL   ${app.graphqlUrl}
-  MQTT       ${app.mqttUrl}  (3.1.1; publish to users/{user}/devices/{device}/telemetry)
-  Database   ${redactUrl(app.databaseUrl)}${password}${app.dataDir === null ? '' : `\n  Data       ${app.dataDir}`}
-
-${
-  config.authJwtSecret === null
-    ? 'No authentication is set up: only this machine can reach it, and whoever does is the operator.'
-    : 'The API asks for tokens: Authorization: Bearer <JWT>, or connectionParams over WebSocket.'
-}
-
-Try it in this folder. An alert: listen in a second shell, send the others from a third.
-${tryAlerts(app)
-  .map((command) => `  ${command}`)
-  .join('\n')}
-
-A fleet of thirty users, and a verdict: nothing lost, nothing twice.
-  ${npx()} bun src/loadtest --rate 200 --duration 30 --url ${app.graphqlUrl} --mqtt-url ${app.mqttUrl}
-`);
+  const isEmbedded = config.mqttUrl === null;
+  const mqtt = isEmbedded
+    ? '3.1.1; publish'
+    : config.bridge === 'on'
+      ? 'publish'
+      : 'no bridge here';
+  const topic =
+    isEmbedded || config.bridge === 'on' ? ' to users/{user}/devices/{device}/telemetry' : '';
+  const lines = [
+    `Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.`,
+    '',
+    `  GraphiQL   ${app.graphqlUrl}`,
+    `  MQTT       ${redactUrl(app.mqttUrl)}  (${mqtt}${topic})`,
+    `  Database   ${redactUrl(app.databaseUrl)}${password}`,
+    ...(app.dataDir === null ? [] : [`  Data       ${app.dataDir}`]),
+    '',
+    config.authJwtSecret === null
+      ? 'No authentication is set up: only this machine can reach it, and whoever does is the operator.'
+      : 'The API asks for tokens: Authorization: Bearer <JWT>, or connectionParams over WebSocket.',
+    // At a broker of somebody's own we don't know what a stranger's client has to show.
+    ...(isEmbedded ? tryIt(app) : []),
+  ];
+  console.log(`\n${lines.join('\n')}\n`);
   log.release();
 }
 
-function tryAlerts(app: App): string[] {
-  const { hostname, port } = new URL(app.mqttUrl);
+function tryIt({ mqttUrl, graphqlUrl }: App): string[] {
+  const { hostname, port } = new URL(mqttUrl);
   const broker = `-h ${hostname} -p ${port} -q 1`;
   const time = Math.round(Date.now() / 1000);
   return [
-    `${npx()} mqtt sub ${broker} -t 'users/+/alerts'`,
-    `${npx()} mqtt pub ${broker} -t users/user_123/config -m '{"temperature_max": 80}'`,
-    `${npx()} mqtt pub ${broker} -t users/user_123/devices/pump_1/telemetry ` +
+    '',
+    'Try it in this folder. An alert: listen in a second shell, send the others from a third.',
+    `  ${npx()} mqtt sub ${broker} -t 'users/+/alerts'`,
+    `  ${npx()} mqtt pub ${broker} -t users/user_123/config -m '{"temperature_max": 80}'`,
+    `  ${npx()} mqtt pub ${broker} -t users/user_123/devices/pump_1/telemetry ` +
       `-m '{"time": ${time}, "sequence_id": 1, "temperature": 85.5, "battery": 15}'`,
+    '',
+    'A fleet of thirty users, and a verdict: nothing lost, nothing twice.',
+    `  ${npx()} bun src/loadtest --rate 200 --duration 30 --url ${graphqlUrl} --mqtt-url ${mqttUrl}`,
   ];
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { kafkaSettings } from './config/kafka.ts';
 import type { Config } from './config.ts';
-import type { LogAppender, Source } from './domain/log.ts';
+import type { LogAppender, LogHealth, Source } from './domain/log.ts';
+import { orAborted } from './domain/or-aborted.ts';
 import { compileTopic } from './domain/topic.ts';
 import { startPostgres } from './embedded/postgres.ts';
 import type { DeadLetterSink } from './engine/commit.ts';
@@ -21,11 +22,9 @@ import { model } from './model.ts';
 import { createBridge } from './mqtt/bridge.ts';
 import { startBroker } from './mqtt/broker.ts';
 import type { MqttClientOptions } from './mqtt/client.ts';
+import type { Releases } from './releases.ts';
 import type { Sql } from './store/connection.ts';
 import { LOCKS } from './store/migrations.ts';
-
-/** Ends a part; called in the reverse of the start. */
-export type Release = () => Promise<void> | void;
 
 export interface Surroundings {
   config: Config;
@@ -33,16 +32,16 @@ export interface Surroundings {
   dataDir: string | null;
   logger: Logger;
   /** Each part adds how it is ended. */
-  releases: Release[];
+  releases: Releases;
+  /** Aborted when the process is to stop: a start that is under way is given up. */
+  signal: AbortSignal;
 }
-
-type Health = { ok: true } | { ok: false; reason: string };
 
 export interface Log {
   source: Source;
   appender: LogAppender;
   partitions(): number;
-  health(): Health;
+  health(): LogHealth;
   deadLetters?: DeadLetterSink;
 }
 
@@ -53,6 +52,11 @@ export interface Mqtt {
   /** Whether what devices send reaches the log through this process. */
   isFlowing(): boolean;
 }
+
+/** It takes 10 s at the most to stop itself. */
+const POSTGRES_STOP_MS = 12_000;
+const KAFKA_CLOSE_MS = 6_000;
+const BRIDGE_CLOSE_MS = 6_000;
 
 /** Whether anything has to be kept in the data folder. */
 export function needsDataFolder(config: Config): boolean {
@@ -69,7 +73,7 @@ export async function openDatabase({
   if (config.databaseUrl !== null) return config.databaseUrl;
   const options = { dataDir: dataDir as string, port: config.postgresPort, logger };
   const postgres = await startPostgres(options);
-  releases.push(() => postgres.stop());
+  releases.add('PostgreSQL', () => postgres.stop(), POSTGRES_STOP_MS);
   return postgres.url;
 }
 
@@ -88,7 +92,7 @@ async function embeddedLog({ config, dataDir, logger, releases }: Surroundings):
     maxBytes: config.logMaxBytes,
     logger,
   });
-  releases.push(() => log.close());
+  releases.add('log', () => log.close());
   return {
     source: createEmbeddedSource({ log, groupId: config.kafkaGroupId }),
     appender: log,
@@ -98,7 +102,7 @@ async function embeddedLog({ config, dataDir, logger, releases }: Surroundings):
 }
 
 async function kafka(
-  { config, logger, releases }: Surroundings,
+  { config, logger, releases, signal }: Surroundings,
   sql: Sql,
   settings: KafkaSettings,
 ): Promise<Log> {
@@ -107,19 +111,30 @@ async function kafka(
     { topic, partitions: config.kafkaPartitions, replication },
     { topic: kafkaDlqTopic, partitions: 1, replication },
   ];
-  const { clusterId: logId, created } = await prepareKafka(settings, topics, logger);
+  const prepared = prepareKafka(settings, topics, logger);
+  const { clusterId: logId, created } = await orAborted(signal, prepared);
   if (created.length > 0) logger.info({ created }, 'topics were missing, and are made');
   const appender = await openKafkaAppender({ settings, topic, logger });
-  releases.push(() => appender.close());
+  releases.add('log', () => appender.close(), KAFKA_CLOSE_MS);
   const letters = await openKafkaAppender({ settings, topic: kafkaDlqTopic, logger });
-  releases.push(() => letters.close());
+  releases.add('dead letter topic', () => letters.close(), KAFKA_CLOSE_MS);
   const sender = createDeadLetterSender({ sql, appender: letters, logId, logTopic: topic, logger });
-  releases.push(() => sender.close());
+  releases.add('dead letters', () => sender.close());
+  const source = createKafkaSource({
+    settings,
+    logId,
+    topic,
+    groupId: config.kafkaGroupId,
+    logger,
+  });
   return {
-    source: createKafkaSource({ settings, logId, topic, groupId: config.kafkaGroupId, logger }),
+    source,
     appender,
     partitions: () => appender.partitions(),
-    health: () => appender.health(),
+    health() {
+      const written = appender.health();
+      return written.ok ? source.health() : written;
+    },
     deadLetters: sender,
   };
 }
@@ -143,7 +158,7 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
     maxPayloadBytes: config.maxPayloadBytes,
     logger,
   });
-  releases.push(() => broker.close());
+  releases.add('MQTT broker', () => broker.close());
   return { url: broker.url, client: { url: broker.url }, isFlowing: () => true };
 }
 
@@ -185,7 +200,7 @@ function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt 
     logger,
   });
   bridge.start();
-  releases.push(() => bridge.close());
+  releases.add('bridge', () => bridge.close(), BRIDGE_CLOSE_MS);
   return { url, client, isFlowing: () => bridge.flowing };
 }
 
