@@ -3,6 +3,7 @@ import type { Model } from '../domain/model.ts';
 import type { Sql } from '../store/connection.ts';
 import { errorCode, failureKind } from '../store/failure.ts';
 import { findRefusedRows } from '../store/find-refused-rows.ts';
+import { STATEMENT_TIMEOUT_MS } from '../store/local-timeouts.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
 import type { LogPartition, Watermark } from '../store/watermark.ts';
 import type { Batch } from './batch.ts';
@@ -29,9 +30,8 @@ export interface PersistentWriter {
   close(): Promise<void>;
 }
 
-const STATEMENT_TIMEOUT_MS = 15_000;
 /** Above the server's own timeout: past it the connection is taken for dead. */
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 2 * STATEMENT_TIMEOUT_MS;
 
 export function createPersistentWriter(
   deps: { openSql: () => Sql; model: Model; partitions: PartitionMaker; logger: Logger },
@@ -50,10 +50,7 @@ export function createPersistentWriter(
   let partitionWasMissing = false;
 
   function newWriter() {
-    return createWriter(
-      { sql, model, partitions },
-      { log, statementTimeoutMs: STATEMENT_TIMEOUT_MS },
-    );
+    return createWriter({ sql, model, partitions }, { log });
   }
 
   /** The batch may still be committed behind our back; the fence of the next try tells. */

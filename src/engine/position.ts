@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
 import { type LogRecord, LogUnavailable, type PartitionReader } from '../domain/log.ts';
 import { MICROS_PER_MS } from '../domain/time.ts';
+import type { TransactionSql } from '../store/connection.ts';
+import { setLocalTimeouts } from '../store/local-timeouts.ts';
 import {
   type LogPartition,
   lockWatermark,
@@ -55,9 +57,7 @@ export function createPosition(
 
   async function takeUp(): Promise<void> {
     const replaying = handled < watermark.offset;
-    watermark = await writer.query('reading the watermark', (sql) =>
-      sql.begin((tx) => lockWatermark(tx as never, log)),
-    );
+    watermark = await inTransaction('reading the watermark', (tx) => lockWatermark(tx, log));
     const range = await reader.range();
     const resumed = replaying ? handled + 1 : null;
     const wanted = known ? resumed : await reader.committed();
@@ -102,15 +102,24 @@ export function createPosition(
     return offset <= watermark.offset && arrivalMs * MICROS_PER_MS > watermark.coveredAt;
   }
 
+  async function inTransaction<T>(
+    what: string,
+    work: (tx: TransactionSql) => Promise<T>,
+  ): Promise<T> {
+    const whole = async (tx: unknown) => {
+      await setLocalTimeouts(tx as TransactionSql);
+      return await work(tx as TransactionSql);
+    };
+    return await writer.query(what, (sql) => sql.begin(whole) as Promise<T>);
+  }
+
   async function reset(offset: number, why: string): Promise<void> {
     logger.warn(`a new log under the old name (${why}): watermark ${watermark.offset} is reset`);
     const next = { offset, coveredAt: 0 };
-    await writer.query('resetting the watermark', (sql) =>
-      sql.begin(async (tx) => {
-        await lockWatermark(tx as never, log);
-        await moveWatermark(tx as never, log, next);
-      }),
-    );
+    await inTransaction('resetting the watermark', async (tx) => {
+      await lockWatermark(tx, log);
+      await moveWatermark(tx, log, next);
+    });
     watermark = next;
     options.onReset();
   }

@@ -4,6 +4,7 @@ import { COPY_REFUSED, copyReadings } from '../store/copy-readings.ts';
 import { saveDeviceStates } from '../store/device-state.ts';
 import { errorCode } from '../store/failure.ts';
 import { insertReadings } from '../store/insert-readings.ts';
+import { setLocalTimeouts } from '../store/local-timeouts.ts';
 import { lockRuleVersions } from '../store/lock-rule-versions.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
 import {
@@ -33,10 +34,9 @@ const BATCHES_WITHOUT_COPY = 50;
 
 export function createWriter(
   deps: { sql: Sql; model: Model; partitions: PartitionMaker },
-  options: { log: LogPartition; statementTimeoutMs: number },
+  { log }: { log: LogPartition },
 ): Writer {
   const { model, partitions } = deps;
-  const { log } = options;
   let insertsLeft = 0;
 
   async function write(batch: Batch, watermark: Watermark): Promise<void> {
@@ -59,7 +59,7 @@ export function createWriter(
       const { readings, transitions, deadLetters } = batch;
       // One behind the other in one round trip; this order is the order of the locks.
       await all([
-        setTimeouts(tx),
+        setLocalTimeouts(tx),
         checkFence(tx, watermark.offset),
         transitions.length > 0 && checkRules(tx, batch),
         devices.length > 0 && saveStates(tx, devices),
@@ -73,14 +73,6 @@ export function createWriter(
         transitions.length > 0 && appendAlertEvents(tx, transitions),
       ]);
     });
-  }
-
-  async function setTimeouts(tx: TransactionSql): Promise<void> {
-    const ms = options.statementTimeoutMs;
-    await tx.unsafe(
-      `SET LOCAL statement_timeout = ${ms}; SET LOCAL lock_timeout = ${ms};
-       SET LOCAL idle_in_transaction_session_timeout = ${ms}`,
-    );
   }
 
   async function checkFence(tx: TransactionSql, watermark: number): Promise<void> {

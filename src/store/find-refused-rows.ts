@@ -3,6 +3,7 @@ import type { Sql, TransactionSql } from './connection.ts';
 import type { StoredReading } from './copy-readings.ts';
 import { failureKind } from './failure.ts';
 import { insertReadings } from './insert-readings.ts';
+import { setLocalTimeouts } from './local-timeouts.ts';
 
 /**
  * Finds the rows that the database refuses, by halving under savepoints: about 2 k log2 n inserts
@@ -37,8 +38,10 @@ export async function findRefusedRows<Row extends StoredReading>(
   }
 
   try {
-    await sql.begin(async (tx) => {
-      await probe(tx as unknown as TransactionSql, rows);
+    await sql.begin(async (transactionSql) => {
+      const tx = transactionSql as unknown as TransactionSql;
+      await setLocalTimeouts(tx);
+      await probe(tx, rows);
       throw done;
     });
   } catch (error) {

@@ -346,6 +346,47 @@ describe('stopping', () => {
   );
 });
 
+test(
+  'every transaction of a lane bounds its waits on the server',
+  async () => {
+    await stage.sql.unsafe(`
+      CREATE TABLE waits (what text, bound text);
+      CREATE FUNCTION note_bound() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO waits VALUES (TG_OP, concat_ws(' ', current_setting('statement_timeout'),
+          current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')));
+        RETURN NEW;
+      END $$;
+      CREATE TRIGGER note_bound BEFORE INSERT OR UPDATE ON watermarks
+        FOR EACH ROW EXECUTE FUNCTION note_bound();
+      CREATE FUNCTION refuse_seven() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.sequence_id = 7 THEN
+          RAISE EXCEPTION 'bound %', current_setting('lock_timeout') USING ERRCODE = '22000';
+        END IF;
+        RETURN NEW;
+      END $$;
+      CREATE TRIGGER refuse_seven BEFORE INSERT ON raw_telemetry
+        FOR EACH ROW EXECUTE FUNCTION refuse_seven()`);
+    const one = await started();
+    await stage.send(...series(0, 51));
+    await stage.stored();
+    await one.stop();
+    // The search for the refused row, then a watermark that is reset.
+    const [letter] = await stage.sql`SELECT detail FROM dead_letters`;
+    expect(letter?.detail).toBe('bound 15s');
+    await stage.sql`DELETE FROM waits`;
+    const log = await newLog();
+    await log.append(message({ at: 5.1, seq: 51 }));
+    await stage.start({ log });
+    await stage.stored(log);
+    const waits = await stage.sql`SELECT what, bound FROM waits ORDER BY what`;
+    const bound = '15s 15s 15s';
+    expect(waits.filter(({ what }) => what === 'INSERT').length).toBeGreaterThan(0);
+    expect(waits.filter(({ what }) => what === 'UPDATE').length).toBeGreaterThan(1);
+    expect(waits.filter((wait) => wait.bound !== bound)).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
+
 test('a log read by another group is no concern of ours', async () => {
   await started();
   stage.log.attach('other');
