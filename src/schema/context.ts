@@ -20,13 +20,31 @@ export interface SchemaDeps {
   engineStatus: () => EngineStatus;
 }
 
+/** How a request came, as far as it bounds what a subscription may do. */
+export interface Door {
+  /** When the caller's token ends, epoch ms; null where it never does, or the door sees to it. */
+  expiresAtMs: number | null;
+  /** Taken by each event stream over HTTP; null where the door counts by itself. */
+  streams: StreamSlots | null;
+}
+
+/** Event streams that may be open at once. */
+export interface StreamSlots {
+  /** @throws UNAVAILABLE where none is free */
+  take(): void;
+  giveBack(): void;
+}
+
 /** One request, or one subscription for as long as it lasts. */
 export interface Context extends SchemaDeps {
   viewer: Viewer;
+  door: Door;
   /** The request's loaders by their definition; see request-loader.ts. */
   loaders: Map<object, unknown>;
 }
 
-export function createContext(deps: SchemaDeps, viewer: Viewer): Context {
-  return { ...deps, viewer, loaders: new Map() };
+const UNBOUNDED: Door = { expiresAtMs: null, streams: null };
+
+export function createContext(deps: SchemaDeps, viewer: Viewer, door: Door = UNBOUNDED): Context {
+  return { ...deps, viewer, door, loaders: new Map() };
 }

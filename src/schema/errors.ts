@@ -35,6 +35,11 @@ export function apiError(
   return new GraphQLError(message, { extensions: { code, ...extensions } });
 }
 
+/** What a subscription ends with when its token does. */
+export function tokenExpired(): GraphQLError {
+  return apiError('UNAUTHENTICATED', 'the token has expired: subscribe again with a new one');
+}
+
 /** BAD_USER_INPUT with one issue for each fault. */
 export function badUserInput(issues: readonly Issue[]): GraphQLError {
   const message = issues.map((issue) => [issue.path, issue.message].filter(Boolean).join(': '));

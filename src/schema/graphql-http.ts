@@ -4,6 +4,7 @@ import { type Authenticate, bearerToken } from './authenticate.ts';
 import { type Context, createContext, type SchemaDeps, type Viewer } from './context.ts';
 import { publicError } from './errors.ts';
 import { GRAPHIQL_OPTIONS, renderGraphiQL } from './graphiql.ts';
+import { createStreamSlots } from './stream-slots.ts';
 
 export type Yoga = YogaServerInstance<Record<string, unknown>, Context>;
 
@@ -21,18 +22,22 @@ interface Initial {
 export function createGraphqlHttp(
   deps: SchemaDeps,
   schema: GraphQLSchema,
-  options: { authenticate: Authenticate; openToOrigins: boolean },
+  options: { authenticate: Authenticate; openToOrigins: boolean; maxStreams: number },
 ): Yoga {
-  async function viewerOf({ request, viewer }: Initial): Promise<Viewer> {
-    if (viewer) return viewer;
+  const streams = createStreamSlots(options.maxStreams);
+
+  async function contextOf({ request, viewer }: Initial): Promise<Context> {
+    // A socket ends with its token, and has a limit of its own.
+    if (viewer) return createContext(deps, viewer);
     const token = bearerToken(request?.headers.get('authorization') ?? null);
-    return (await options.authenticate(token)).viewer;
+    const { viewer: caller, expiresAtMs } = await options.authenticate(token);
+    return createContext(deps, caller, { expiresAtMs, streams });
   }
 
   return createYoga<Record<string, unknown>, Context>({
     schema,
     graphqlEndpoint: '/graphql',
-    context: async (initial) => createContext(deps, await viewerOf(initial as Initial)),
+    context: (initial) => contextOf(initial as Initial),
     graphiql: GRAPHIQL_OPTIONS,
     renderGraphiQL,
     landingPage: false,

@@ -1,6 +1,7 @@
 import { type ExecutionArgs, GraphQLError } from 'graphql';
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL, handleProtocols, makeServer } from 'graphql-ws';
 import type { Logger } from 'pino';
+import { atTime } from './at-time.ts';
 import { type Authenticate, bearerToken } from './authenticate.ts';
 import type { Viewer } from './context.ts';
 import { badArgument, publicError } from './errors.ts';
@@ -21,8 +22,8 @@ interface OpenSocket {
   closed: (code: number, reason: string) => Promise<void>;
   /** Resolves the sends that wait for the client to read on. */
   drained: () => void;
-  /** Ends the socket with its token. */
-  expiry: ReturnType<typeof setTimeout> | null;
+  /** Its token would end the socket. */
+  cancelExpiry: () => void;
 }
 
 export interface GraphqlWs {
@@ -42,8 +43,6 @@ export interface GraphqlWsOptions {
 }
 
 const CLOSE = { goingAway: 1001, unauthorized: 4401, internalError: 4500 } as const;
-/** What a timer takes at the most; a token that outlives it is checked again then. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 
@@ -76,22 +75,15 @@ export function createGraphqlWs({
       const token = bearerToken(params.Authorization ?? params.authorization);
       const { viewer, expiresAtMs } = await authenticate(token);
       ws.data.viewer = viewer;
-      if (expiresAtMs !== null) closeAt(ws, expiresAtMs);
+      const { socket } = ws.data;
+      const expire = () => ws.close(CLOSE.unauthorized, 'the token has expired');
+      if (socket !== null) socket.cancelExpiry = atTime(expiresAtMs, expire);
       return true;
     } catch (error) {
       if (!(error instanceof GraphQLError)) throw error;
       ws.close(CLOSE.unauthorized, error.message);
       return false;
     }
-  }
-
-  function closeAt(ws: BunSocket, timeMs: number): void {
-    const { socket } = ws.data;
-    if (socket === null) return;
-    const left = timeMs - Date.now();
-    const end = () => ws.close(CLOSE.unauthorized, 'the token has expired');
-    const next = left > MAX_TIMER_MS ? () => closeAt(ws, timeMs) : end;
-    socket.expiry = setTimeout(next, Math.min(left, MAX_TIMER_MS));
   }
 
   function fail(ws: BunSocket, error: unknown): void {
@@ -105,7 +97,7 @@ export function createGraphqlWs({
     const socket: OpenSocket = {
       receive: async () => {},
       closed: async () => {},
-      expiry: null,
+      cancelExpiry: () => {},
       drained: () => {
         const resolved = waiting;
         waiting = [];
@@ -151,7 +143,7 @@ export function createGraphqlWs({
       drain: (ws) => ws.data.socket?.drained(),
       async close(ws, code, reason) {
         sockets.delete(ws);
-        clearTimeout(ws.data.socket?.expiry ?? undefined);
+        ws.data.socket?.cancelExpiry();
         ws.data.socket?.drained();
         try {
           await ws.data.socket?.closed(code, reason);

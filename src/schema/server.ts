@@ -17,6 +17,8 @@ export interface ServerOptions extends SchemaDeps {
   readiness: () => { ok: boolean; reason?: string };
   /** Null: whoever may ask is the operator, and only this machine may. */
   authenticate?: Authenticate | null;
+  /** Subscriptions over server-sent events at a time; a WebSocket carries many of its own. */
+  maxStreams?: number;
   /** How long `close` waits for requests under way. */
   closeDeadlineMs?: number;
 }
@@ -29,6 +31,7 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
+const MAX_STREAMS = 1_000;
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Yoga pings event streams each 12 s; Bun's default of 10 would end them between. */
 const IDLE_TIMEOUT_SECONDS = 60;
@@ -45,7 +48,11 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   const authenticate = options.authenticate ?? everybodyIsOperator;
   const openToOrigins = authenticate !== everybodyIsOperator;
   const schema = createSchema(options.model);
-  const yoga = createGraphqlHttp(options, schema, { authenticate, openToOrigins });
+  const yoga = createGraphqlHttp(options, schema, {
+    authenticate,
+    openToOrigins,
+    maxStreams: options.maxStreams ?? MAX_STREAMS,
+  });
   const sockets = createGraphqlWs({ yoga, logger, authenticate });
   const metrics = createMetrics(options.engineStatus);
   let lastReason = '';

@@ -1,6 +1,7 @@
 import type { GraphQLError } from 'graphql';
+import { atTime } from './at-time.ts';
 import type { Context } from './context.ts';
-import { publicError } from './errors.ts';
+import { publicError, tokenExpired } from './errors.ts';
 import { forgetLoaded } from './request-loader.ts';
 
 /** An event of a subscription, or why it ends: the last thing that the subscriber gets. */
@@ -9,31 +10,53 @@ export type Delivery<T> = { event: T } | { error: GraphQLError };
 /**
  * A source that ends at once when the subscriber leaves, also while it waits: return() of a plain
  * generator would hang behind the pending next(). An error becomes the last delivery, so that the
- * subscriber learns its code; thrown, it would close the socket of all their other operations.
+ * subscriber learns its code; thrown, it would close the socket of all their other operations. So
+ * does the end of the subscriber's token.
+ *
+ * @throws UNAVAILABLE where too many event streams are open
  */
 export function deliveries<T>(
   context: Context,
   run: (signal: AbortSignal) => AsyncIterableIterator<T>,
 ): AsyncIterableIterator<Delivery<T>> {
+  const { expiresAtMs, streams } = context.door;
+  streams?.take();
   const left = new AbortController();
+  let expired = false;
+  const stopClock = atTime(expiresAtMs, () => {
+    expired = true;
+    left.abort();
+  });
   const source = run(left.signal);
   let over = false;
+  let isReleased = false;
+  const release = () => {
+    stopClock();
+    if (!isReleased) streams?.giveBack();
+    isReleased = true;
+  };
   const end = async (): Promise<IteratorResult<Delivery<T>>> => {
     over = true;
+    release();
     left.abort();
     await source.return?.();
     return { done: true, value: undefined };
+  };
+  const last = (error: GraphQLError): IteratorResult<Delivery<T>> => {
+    over = true;
+    release();
+    return { done: false, value: { error } };
   };
   return {
     async next() {
       if (over) return await end();
       try {
         const result = await source.next();
+        if (expired && !over) return last(tokenExpired());
         if (result.done) return await end();
         return { done: false, value: { event: result.value } };
       } catch (error) {
-        over = true;
-        return { done: false, value: { error: publicError(error, context.logger) } };
+        return last(expired ? tokenExpired() : publicError(error, context.logger));
       }
     },
     return: end,

@@ -124,3 +124,63 @@ test('a stranger does not learn why the process is not ready', async () => {
     await unready.close();
   }
 });
+
+/** An event stream of a subscription, read to its end or until it is left. */
+function stream(server: string, query: string, jwt: string, signal?: AbortSignal) {
+  return fetch(`${server}/graphql`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'text/event-stream',
+      authorization: `Bearer ${jwt}`,
+    },
+    body: JSON.stringify({ query }),
+    ...(signal ? { signal } : {}),
+  });
+}
+
+test('an event stream ends with its token, and says so', async () => {
+  for (const query of [
+    'subscription { alertEvents { seq } }',
+    'subscription { readings(deviceId: "d") { time } }',
+  ]) {
+    const exp = Math.floor(Date.now() / 1_000) + 2;
+    const jwt = await new SignJWT({ sub: 'ann', exp })
+      .setProtectedHeader({ alg: 'HS256' })
+      .sign(key);
+    const text = await (await stream(here.server.url, query, jwt)).text();
+    expect(Date.now()).toBeGreaterThanOrEqual(exp * 1_000);
+    expect(text.match(/UNAUTHENTICATED/g)).toHaveLength(1);
+    expect(text).toContain('event: complete');
+  }
+}, 15_000);
+
+test('event streams are bounded, and one that is left makes room', async () => {
+  const bounded = await stage({ authenticate: createAuthenticate(SECRET), maxStreams: 2 });
+  try {
+    const query = 'subscription { readings(deviceId: "d") { time } }';
+    const jwt = await token({ sub: 'ann' });
+    const left = new AbortController();
+    const open = [
+      await stream(bounded.server.url, query, jwt, left.signal),
+      await stream(bounded.server.url, query, jwt),
+    ];
+    expect(open.map(({ status }) => status)).toEqual([200, 200]);
+    const refused = await stream(bounded.server.url, query, jwt);
+    expect(await refused.text()).toContain('UNAVAILABLE');
+    left.abort();
+    const deadline = Date.now() + 3_000;
+    const isRefused = async () => {
+      const gone = new AbortController();
+      const again = await stream(bounded.server.url, query, jwt, gone.signal);
+      const first = await Promise.race([again.text(), Bun.sleep(300).then(() => '')]);
+      gone.abort();
+      return first.includes('UNAVAILABLE');
+    };
+    let full = await isRefused();
+    while (full && Date.now() < deadline) full = await isRefused();
+    expect(full).toBe(false);
+  } finally {
+    await bounded.close();
+  }
+}, 15_000);
