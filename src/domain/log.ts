@@ -110,6 +110,12 @@ export interface Source {
   readonly logId: string;
   readonly topic: string;
   /**
+   * How many partitions the topic has.
+   *
+   * @throws LogUnavailable
+   */
+  partitions(): Promise<number>;
+  /**
    * Calls `onAssigned` for every partition that this process is to read, now and later. Resolves
    * when the first are known, or after some seconds: they come when the log is back.
    *

@@ -78,7 +78,19 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
   const lanes = new Map<number, { lane: Lane; ended: Promise<void> }>();
   const abandon = new AbortController();
   const { openSql, deadLetters } = deps;
-  const shared = { decode, rules, openSql, partitions, model, feed, tail, deadLetters, counters };
+  const logPartitions = () => source.partitions();
+  const shared = {
+    decode,
+    rules,
+    openSql,
+    partitions,
+    logPartitions,
+    model,
+    feed,
+    tail,
+    deadLetters,
+    counters,
+  };
   const stopWatchingRules = rules.onChange(({ userId }) => {
     for (const { lane } of lanes.values()) lane.rulesChanged(userId);
   });

@@ -46,6 +46,8 @@ export interface LaneDeps {
   /** Opens the lane's own connections, so that a hung one is given up without harm to others. */
   openSql: () => Sql;
   partitions: PartitionMaker;
+  /** How many partitions the log has. @throws LogUnavailable */
+  logPartitions: () => Promise<number>;
   model: Model;
   feed: ReadingFeed;
   tail: Pick<AlertEventTail, 'poke'>;
@@ -106,7 +108,8 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     { decode: deps.decode, rulesFor, states, refusals, position },
     { partition: log.partition, maxClockSkew: options.maxClockSkew },
   );
-  const sweep = createSweep({ writer, rulesFor }, log);
+  const { logPartitions } = deps;
+  const sweep = createSweep({ writer, rulesFor, logPartitions }, log);
   let state: LaneState = 'STARTING';
   let problem: string | null = null;
   /** Behind the back of a batch: they are read before it is evaluated again. */

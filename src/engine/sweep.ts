@@ -22,20 +22,27 @@ export function createSweep(
   deps: {
     writer: Pick<PersistentWriter, 'query'>;
     rulesFor: (userIds: Set<string>) => Promise<ReadonlyMap<string, RuleSet>>;
+    /** How many partitions the log has. @throws LogUnavailable */
+    logPartitions: () => Promise<number>;
   },
   { partition }: { partition: number },
 ): Sweep {
-  const { writer, rulesFor } = deps;
+  const { writer, rulesFor, logPartitions } = deps;
   const users = new Set<string>();
   let everybody = true;
+  /** As it was at the last sweep of all: a new log, which may have fewer, begins with one. */
+  let partitions = 0;
 
   async function* batches(signal: AbortSignal): AsyncGenerator<Batch, void> {
     const userIds = everybody ? null : [...users];
+    // Never fewer than it takes for ours, whatever an answer that is behind says.
+    if (everybody) partitions = Math.max(partition + 1, await logPartitions());
     everybody = false;
     users.clear();
+    const share = { partition, partitions };
     let after = { userId: '', deviceId: '' };
     while (!signal.aborted) {
-      const load = (sql: Sql) => loadFiringDevices(sql, partition, userIds, after, PAGE);
+      const load = (sql: Sql) => loadFiringDevices(sql, share, userIds, after, PAGE);
       const page = await writer.query('reading the firing devices', load);
       const last = page.at(-1);
       if (last === undefined) return;

@@ -47,18 +47,20 @@ export async function loadDeviceStates(
 
 /**
  * The states of a partition's devices that have an open episode, of the given users or of all, in
- * key order after `after`: what a change of the rules may have to resolve.
+ * key order after `after`: what a change of the rules may have to resolve. Devices that were last
+ * heard of in a partition which this log, of `partitions`, doesn't have fall to one of those it has.
  */
 export async function loadFiringDevices(
   sql: Sql,
-  partition: number,
+  { partition, partitions }: { partition: number; partitions: number },
   userIds: readonly string[] | null,
   after: { userId: string; deviceId: string },
   limit: number,
 ): Promise<DeviceState[]> {
   const rows = await sql<Row[]>`
     SELECT ${sql.unsafe(COLUMNS)} FROM device_state d
-    WHERE d.partition = ${partition}
+    WHERE (d.partition = ${partition}::int OR d.partition >= ${partitions}::int
+           AND d.partition % ${partitions}::int = ${partition}::int)
       AND (${userIds === null} OR d.user_id IN
         (SELECT json_array_elements_text(${JSON.stringify(userIds ?? [])}::text::json)))
       AND (d.user_id, d.device_id) > (${after.userId}, ${after.deviceId})

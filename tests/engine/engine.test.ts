@@ -288,6 +288,31 @@ describe('alerts', () => {
   );
 
   test(
+    'end with their rule also in a log that has fewer partitions than the one they began in',
+    async () => {
+      const wide = await stage.logs.open({ file: `${stage.logs.file}.5`, partitions: 5 });
+      const one = await stage.start({ log: wide });
+      await writeRules(stage.sql, 'ann', [HOT], one);
+      const devices = Array.from({ length: 20 }, (_, n) => `d${n}`);
+      const sent = devices.map((device) => message({ device, at: 1, seq: 1, temperature: 90 }));
+      await Promise.all(sent.map((each) => wide.append(each)));
+      await stage.stored(wide);
+      const [spread] = await stage.sql`SELECT count(DISTINCT partition) AS n FROM device_state`;
+      expect(spread?.n).toBe(5);
+      await one.stop();
+      const narrow = await stage.logs.open({ file: `${stage.logs.file}.2`, partitions: 2 });
+      const other = await stage.start({ log: narrow });
+      expect(await stage.count("alerts WHERE status = 'FIRING'")).toBe(20);
+      await writeRules(stage.sql, 'ann', [], other);
+      await eventually(
+        'all are resolved',
+        async () => (await stage.count("alerts WHERE status = 'RESOLVED'")) === 20,
+      );
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'end with their rule also where the rule went while no engine ran',
     async () => {
       const one = await stage.start();

@@ -14,6 +14,7 @@ export function createEmbeddedSource(options: { log: EmbeddedLog; groupId: strin
   return {
     logId: log.logId,
     topic: log.topic,
+    partitions: async () => log.partitions,
     async start(onAssigned) {
       if (detach || closed) throw new Error('the source was already started');
       detach = log.attach(groupId);

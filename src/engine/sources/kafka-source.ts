@@ -196,6 +196,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
   return {
     logId,
     topic,
+    partitions: admin.partitions,
     async start(onAssigned) {
       if (consuming !== null) throw new Error('the source was already started');
       assign = onAssigned;
