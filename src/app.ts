@@ -45,8 +45,10 @@ const SUBSCRIBED_WITHIN_MS = 2_000;
 
 /** Beyond its own deadline, by which lanes have given up: the log is committed to and left. */
 const ENGINE_CLOSE_MS = 5_000;
-/** A poll of a database that hangs is not waited for. */
-const FOLLOWER_CLOSE_MS = 1_000;
+/** A statement of a database that hangs is not waited for: what it did not do is done again. */
+const FOLLOWER_CLOSE_MS = 500;
+/** It says goodbye to the broker, and gives its office back. */
+const PUBLISHER_CLOSE_MS = 2_500;
 
 /**
  * Starts every part in order; where one fails or the signal aborts, those before it are stopped
@@ -185,7 +187,7 @@ async function startPublisher(
     model,
     logger,
   });
-  startPart(releases, 'publisher', publisher);
+  startPart(releases, 'publisher', publisher, PUBLISHER_CLOSE_MS);
   // A config sent to a topic that nobody has subscribed yet would be lost.
   await waitFor(() => publisher.subscribed, SUBSCRIBED_WITHIN_MS, signal);
   signal.throwIfAborted();

@@ -32,13 +32,14 @@ export async function startDatabase(around: Surroundings): Promise<Database> {
   const url = await openDatabase(around);
   signal.throwIfAborted();
   const sql = connect(url, { max: 6, answerWithinMs: REQUEST_ANSWER_MS });
-  releases.add('database connections', () => sql.end({ timeout: 1 }));
   const followSql = connect(url, {
     max: 4,
     applicationName: 'pulsegraph-follow',
     answerWithinMs: FOLLOW_ANSWER_MS,
   });
-  releases.add('following connections', () => followSql.end({ timeout: 1 }));
+  releases.add('database connections', async () => {
+    await Promise.all([sql, followSql].map((pool) => pool.end({ timeout: 1 })));
+  });
   const openSession = (onNotify?: NotifyListener) =>
     connect(config.databaseDirectUrl ?? url, {
       max: 1,
