@@ -71,7 +71,7 @@ export function etag(content: RuleContent, version: number): string {
  * Whether a config is one of our broadcasts coming back: its etag fits its own version and content.
  * An edited copy of a broadcast is none.
  */
-export function isEcho(config: ConfigPatch): boolean {
+export function isEcho(config: ConfigPatch): config is ConfigPatch & { version: number } {
   const { rules, version } = config;
   if (rules === undefined || version === undefined || config.etag === undefined) return false;
   if (!rules.every((rule): rule is Rule => rule.id !== null)) return false;

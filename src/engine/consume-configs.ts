@@ -4,43 +4,62 @@ import type { Issue } from '../domain/rule.ts';
 import type { ConfigPatch } from '../domain/rule-config.ts';
 import { mergeConfig } from '../domain/rule-content.ts';
 import { MICROS_PER_MS } from '../domain/time.ts';
-import { readConfigMessage, rejectedMessage } from '../mqtt/config-message.ts';
+import { configMessage, readConfigMessage, rejectedMessage } from '../mqtt/config-message.ts';
 import { configRejectedTopic, configTopic } from '../mqtt/topics.ts';
 import { changeRules } from '../store/change-rules.ts';
 import type { Sql } from '../store/connection.ts';
 import { failureKind } from '../store/failure.ts';
-import { readRuleConfigs } from '../store/read-rule-configs.ts';
+import { type RuleConfig, readRuleConfigs } from '../store/read-rule-configs.ts';
+import type { BroadcastMemory } from './broadcast-memory.ts';
 import { publishConfig } from './publish-configs.ts';
-import type { PublishPort } from './publish-port.ts';
+import { type PublishPort, sendAll } from './publish-port.ts';
 import { backoffMs, sleep } from './retry.ts';
 
 export interface ConfigConsuming {
   sql: Sql;
   /** Another connection than the one that the messages come by, whose answers they hold up. */
   mqtt: PublishPort;
+  memory: BroadcastMemory;
   model: Model;
   /** Called when rules were changed. */
   onChanged: (userId: string) => void;
   logger: Pick<Logger, 'warn' | 'error' | 'info'>;
   signal: AbortSignal;
+  patienceMs?: number;
 }
 
 /**
- * Handles one message of users/+/config; it may be acknowledged when this resolves. A database that
- * is away is waited for; rejects when the signal aborts or an answer can't be sent, and the message
- * comes again. Handling it twice does no harm.
+ * Handles one message of users/+/config; it may be acknowledged when this resolves. A database or a
+ * broker that is away is waited for; rejects only when the signal aborts, and the message comes
+ * again. Handling it twice does no harm.
  *
  * Whatever a message was, the retained one on its topic is our broadcast again afterwards: a clear,
- * a refused config and one that changed nothing are each followed by the rules in force.
+ * a refused config, one that changed nothing and an old broadcast are each followed by the rules in
+ * force. Not for ever: a broadcast that something else keeps replacing is left as it is.
  */
 export async function consumeConfig(
   work: ConfigConsuming,
   { topic, payload }: { topic: string; payload: Uint8Array },
 ): Promise<void> {
   const userId = configTopic.match(topic);
-  const message = readConfigMessage(payload, work.model);
-  if (userId === null || message.kind === 'echo') return;
+  if (userId === null) return;
+  try {
+    await takeMessage(work, userId, payload);
+  } catch (error) {
+    work.signal.throwIfAborted();
+    // Sent again it would fail again, and hold up every other behind it.
+    work.logger.error({ err: error, user: userId }, 'a config message failed: it is left out');
+  }
+}
+
+async function takeMessage(
+  work: ConfigConsuming,
+  userId: string,
+  payload: Uint8Array,
+): Promise<void> {
   const receivedAt = Date.now() * MICROS_PER_MS;
+  const message = readConfigMessage(payload, work.model);
+  if (message.kind === 'echo') return await takeEcho(work, userId, message.version);
   const issues = message.kind === 'invalid' ? message.issues : [];
   if (message.kind === 'config') {
     const result = await patientlyChange(work, userId, message.config);
@@ -51,12 +70,29 @@ export async function consumeConfig(
     }
     issues.push(...result);
   }
+  const current = await inForce(work, userId);
+  // Ours, though it isn't read as such: its rules are of a time when they were valid.
+  if (current !== undefined && isBroadcast(payload, current, work.model)) return;
   if (issues.length > 0) {
     work.logger.info({ user: userId, issues }, 'a config message is refused');
     const text = rejectedMessage({ issues, at: receivedAt });
-    await work.mqtt.publish(configRejectedTopic.format(userId), text, { qos: 1 });
+    const send = () => work.mqtt.publish(configRejectedTopic.format(userId), text, { qos: 1 });
+    await sendAll([{ send, about: { user: userId, issues } }], work);
   }
-  await restoreBroadcast(work, userId);
+  // A user who has none, or no longer, gets no message that would have to be cleared again.
+  if (current?.exists) await restoreBroadcast(work, current);
+}
+
+/** An old broadcast, of a publisher that stood still, takes the place of the newest: not for long. */
+async function takeEcho(work: ConfigConsuming, userId: string, version: number): Promise<void> {
+  if (work.memory.cameBack(userId, version) !== 'unknown') return;
+  const current = await inForce(work, userId);
+  if (current === undefined || version === current.ruleSet.version) return;
+  if (version < current.ruleSet.version || current.exists) await restoreBroadcast(work, current);
+}
+
+function isBroadcast(payload: Uint8Array, current: RuleConfig, model: Model): boolean {
+  return Buffer.from(configMessage(current, model)).equals(payload);
 }
 
 /** Waits for the database. Gives the faults: none where the config was in force already. */
@@ -93,21 +129,39 @@ function conflict(given: number | undefined, version: number): string {
   return `is ${given}, but version ${version} is in force: start from that one, or leave it out`;
 }
 
-async function restoreBroadcast(work: ConfigConsuming, userId: string): Promise<void> {
-  const config = await patiently(work, async () => {
+/** Undefined where they can't be read, whatever is done. */
+async function inForce(work: ConfigConsuming, userId: string): Promise<RuleConfig | undefined> {
+  return await patiently(work, async () => {
     try {
       const configs = await readRuleConfigs(work.sql, { userIds: [userId], model: work.model });
       return configs.get(userId);
     } catch (error) {
-      if (failureKind(error) === 'row') return undefined;
-      throw error;
+      if (failureKind(error) === 'outage') throw error;
+      work.logger.error({ err: error, user: userId }, 'the rules in force could not be read');
+      return undefined;
     }
   });
-  // A user who has none, or no longer, gets no message that would have to be cleared again.
-  if (config?.exists && config.ruleSet.version > 0) await publishConfig(work, config);
 }
 
-/** @throws Error when the signal aborts */
+async function restoreBroadcast(work: ConfigConsuming, current: RuleConfig): Promise<void> {
+  const { userId, version } = current.ruleSet;
+  if (version === 0) return;
+  if (!work.memory.mayRestore(userId)) {
+    const message =
+      'the broadcast of a config is replaced again and again, and left as it is: ' +
+      'does another deployment use this MQTT broker?';
+    work.logger.error({ user: userId, version }, message);
+    return;
+  }
+  const send = () => publishConfig(work, current);
+  await sendAll([{ send, about: { user: userId, version } }], work);
+}
+
+/**
+ * Waits out an outage.
+ *
+ * @throws Error when the signal aborts, and what is no outage
+ */
 async function patiently<T>(
   { signal, logger }: ConfigConsuming,
   attemptIt: () => Promise<T>,
@@ -117,6 +171,7 @@ async function patiently<T>(
     try {
       return await attemptIt();
     } catch (error) {
+      if (failureKind(error) !== 'outage') throw error;
       if (attempt === 0) logger.warn({ err: error }, 'a config message waits for the database');
       await sleep(backoffMs(attempt), signal);
     }

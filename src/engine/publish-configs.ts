@@ -8,15 +8,19 @@ import type { Sql } from '../store/connection.ts';
 import { movePublisherPosition, publisherPosition } from '../store/publisher-position.ts';
 import { type RuleConfig, readRuleConfigs } from '../store/read-rule-configs.ts';
 import { type RuleChangeRow, ruleChangesAfter } from '../store/rule-changes-after.ts';
-import { keepTrying, type PublishPort, whenBack } from './publish-port.ts';
+import type { BroadcastMemory } from './broadcast-memory.ts';
+import { keepTrying, type PublishPort, type Sending, sendAll, whenBack } from './publish-port.ts';
 import { sleep } from './retry.ts';
 
 export interface ConfigPublishing {
   sql: Sql;
+  /** Another connection than that of alerts: a config that the broker refuses may end it. */
   mqtt: PublishPort;
+  memory: BroadcastMemory;
   model: Model;
   logger: Pick<Logger, 'warn' | 'error'>;
   signal: AbortSignal;
+  patienceMs?: number;
   pollIntervalMs?: number;
 }
 
@@ -24,8 +28,9 @@ const PAGE = 256;
 
 /**
  * Broadcasts the rules of every user whose rules changed, as they are when the change is read, and
- * the faults of what SQL wrote wrong. At least once, from where the last publisher stopped. A
- * deleted config is broadcast as an empty one with its version. Ends on abort.
+ * the faults of what SQL wrote wrong. At least once, from where the last publisher stopped; only
+ * what the broker keeps refusing is left out. A deleted config is broadcast as an empty one with
+ * its version. Ends on abort.
  */
 export async function publishConfigs(work: ConfigPublishing): Promise<void> {
   const { sql, mqtt, logger, signal, pollIntervalMs = 250 } = work;
@@ -47,7 +52,7 @@ export async function publishConfigs(work: ConfigPublishing): Promise<void> {
       position = last.seq;
     } catch (error) {
       if (signal.aborted) return;
-      logger.warn({ err: error }, 'config broadcasts wait for the MQTT broker or the database');
+      logger.warn({ err: error }, 'config broadcasts wait for the database');
       await whenBack(mqtt, signal);
     }
   }
@@ -65,30 +70,64 @@ async function publishPage(work: ConfigPublishing, page: RuleChangeRow[]): Promi
     if (version === config.ruleSet.version) broadcast.add(userId);
     else if (config.issues.length > 0 && version === config.reviewedVersion) refused.add(userId);
   }
-  await Promise.all([
-    ...[...broadcast].map((userId) => publishConfig(work, configs.get(userId) as RuleConfig)),
-    ...[...refused].map((userId) => publishRefusal(work, configs.get(userId) as RuleConfig)),
-  ]);
+  const configOf = (userId: string) => configs.get(userId) as RuleConfig;
+  const sendings = [
+    ...[...broadcast].map((userId) => broadcasting(work, configOf(userId))),
+    ...[...refused].map((userId) => refusing(work, configOf(userId))),
+  ];
+  await sendAll(sendings, work);
+}
+
+/** Sends what was read with the page; later, what is in force by then. */
+function broadcasting(work: ConfigPublishing, config: RuleConfig): Sending {
+  const { userId } = config.ruleSet;
+  let isFirst = true;
+  return {
+    about: { user: userId, version: config.ruleSet.version },
+    async send() {
+      if (isFirst) {
+        isFirst = false;
+        return await publishConfig(work, config);
+      }
+      const configs = await keepTrying(
+        () => readRuleConfigs(work.sql, { userIds: [userId], model: work.model }),
+        work,
+      );
+      const now = configs?.get(userId);
+      if (now !== undefined) await publishConfig(work, now);
+    },
+  };
 }
 
 /** Publishes a user's rules in force, retained. */
 export async function publishConfig(
-  { mqtt, model, logger }: Pick<ConfigPublishing, 'mqtt' | 'model' | 'logger'>,
+  { mqtt, memory, model, logger }: Pick<ConfigPublishing, 'mqtt' | 'memory' | 'model' | 'logger'>,
   config: RuleConfig,
 ): Promise<void> {
-  const { userId } = config.ruleSet;
+  const { userId, version } = config.ruleSet;
   if (!isTopicName(userId)) {
     logger.warn({ user: userId }, 'the config of a user whose name no topic can hold is not sent');
     return;
   }
   const message = configMessage(config, model);
-  await mqtt.publish(configTopic.format(userId), message, { qos: 1, retain: true });
+  memory.sending(userId, version);
+  try {
+    await mqtt.publish(configTopic.format(userId), message, { qos: 1, retain: true });
+  } catch (error) {
+    memory.failed(userId);
+    throw error;
+  }
 }
 
-async function publishRefusal({ mqtt }: ConfigPublishing, config: RuleConfig): Promise<void> {
+function refusing({ mqtt }: ConfigPublishing, config: RuleConfig): Sending {
   const { userId } = config.ruleSet;
-  if (!isTopicName(userId)) return;
   const { issues, reviewedVersion: version } = config;
-  const message = rejectedMessage({ issues, version, at: Date.now() * MICROS_PER_MS });
-  await mqtt.publish(configRejectedTopic.format(userId), message, { qos: 1 });
+  return {
+    about: { user: userId, version, issues },
+    async send() {
+      if (!isTopicName(userId)) return;
+      const message = rejectedMessage({ issues, version, at: Date.now() * MICROS_PER_MS });
+      await mqtt.publish(configRejectedTopic.format(userId), message, { qos: 1 });
+    },
+  };
 }

@@ -4,6 +4,7 @@ import { configTopic } from '../mqtt/topics.ts';
 import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import type { Sql } from '../store/connection.ts';
 import { LOCKS } from '../store/migrations.ts';
+import { createBroadcastMemory } from './broadcast-memory.ts';
 import { consumeConfig } from './consume-configs.ts';
 import { runForOffice } from './elect.ts';
 import { publishAlerts } from './publish-alerts.ts';
@@ -32,6 +33,10 @@ export interface PublisherOptions {
   ruleBook: Pick<RuleBook, 'poke'>;
   model: Model;
   logger: Logger;
+  /** One for each deployment on a broker, the same for its replicas; default `pulsegraph`. */
+  name?: string;
+  /** How long a config that the broker refuses is tried again at least; default 10,000. */
+  patienceMs?: number;
   /** How often a candidate asks for the lock, and the elected one whether it still has it. */
   electionIntervalMs?: number;
 }
@@ -45,11 +50,10 @@ export interface Publisher {
   close(): Promise<void>;
 }
 
-/** Has the session whose queue holds configs while nobody is elected: one name for all replicas. */
-const SESSION = 'pulsegraph-publisher';
-
 export function createPublisher(options: PublisherOptions): Publisher {
-  const { sql, tail, model, ruleBook } = options;
+  const { sql, tail, model, ruleBook, name = 'pulsegraph', patienceMs } = options;
+  // Its queue holds configs while nobody is elected: one name for all replicas.
+  const session = `${name}-publisher`;
   const logger = options.logger.child({ part: 'publisher' });
   const closing = new AbortController();
   let running: Promise<void> = Promise.resolve();
@@ -57,14 +61,19 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let subscribed = false;
 
   async function term(signal: AbortSignal): Promise<void> {
-    // Two connections: on the incoming one a config that waits for the database holds up all else.
-    const outgoing = options.connectMqtt({
-      clientId: `${SESSION}-out-${crypto.randomUUID().slice(0, 8)}`,
-      clean: true,
-    });
-    const incoming = options.connectMqtt({ clientId: SESSION, clean: false });
+    // Three connections: on the incoming one a config that waits for the database holds up all
+    // else, and a config that the broker refuses may end the one that it is sent on.
+    const connect = (use: string) =>
+      options.connectMqtt({
+        clientId: `${session}-${use}-${crypto.randomUUID().slice(0, 8)}`,
+        clean: true,
+      });
+    const alerts = connect('alerts');
+    const configs = connect('configs');
+    const incoming = options.connectMqtt({ clientId: session, clean: false });
+    const memory = createBroadcastMemory();
     const onChanged = () => ruleBook.poke();
-    const consuming = { sql, mqtt: outgoing, model, onChanged, logger, signal };
+    const consuming = { sql, mqtt: configs, memory, model, onChanged, logger, signal, patienceMs };
     incoming
       .subscribe(configTopic.filter, async (message) => {
         signal.throwIfAborted();
@@ -74,14 +83,15 @@ export function createPublisher(options: PublisherOptions): Publisher {
         subscribed = !signal.aborted;
       })
       .catch(() => {});
-    const close = () => Promise.all([incoming.close(1_000), outgoing.close(1_000)]);
+    const close = () =>
+      Promise.all([incoming, alerts, configs].map((client) => client.close(1_000)));
     // At once, so that nothing waits for the answers of a broker that is away.
     signal.addEventListener('abort', () => void close(), { once: true });
     elected = true;
     try {
       await Promise.all([
-        publishAlerts({ sql, mqtt: outgoing, tail, logger, signal }),
-        publishConfigs({ sql, mqtt: outgoing, model, logger, signal }),
+        publishAlerts({ sql, mqtt: alerts, tail, logger, signal }),
+        publishConfigs({ sql, mqtt: configs, memory, model, logger, signal, patienceMs }),
       ]);
     } finally {
       elected = false;

@@ -10,7 +10,7 @@ export type ConfigMessage =
   /** No payload: somebody cleared the retained message. */
   | { kind: 'cleared' }
   /** One of our own broadcasts. */
-  | { kind: 'echo' }
+  | { kind: 'echo'; version: number }
   | { kind: 'config'; config: ConfigPatch }
   | { kind: 'invalid'; issues: Issue[] };
 
@@ -31,7 +31,8 @@ export function readConfigMessage(payload: Uint8Array, model: Model): ConfigMess
   }
   const parsed = parseConfig(input, model);
   if (!parsed.ok) return { kind: 'invalid', issues: parsed.issues };
-  return isEcho(parsed.config) ? { kind: 'echo' } : { kind: 'config', config: parsed.config };
+  const { config } = parsed;
+  return isEcho(config) ? { kind: 'echo', version: config.version } : { kind: 'config', config };
 }
 
 /** The broadcast of the rules in force: a config message that `readConfigMessage` knows again. */

@@ -19,6 +19,8 @@ export class PublisherStage {
   broker!: Broker;
   book!: RuleBook;
   dataFile = '';
+  /** Of every MQTT connection that publishers opened. */
+  readonly clientIds: string[] = [];
 
   async open(): Promise<void> {
     const { cleanup } = this;
@@ -33,8 +35,19 @@ export class PublisherStage {
     await this.book.start();
   }
 
-  /** @param options.wait until it is elected and subscribed */
-  async publisher({ wait = true } = {}): Promise<Publisher> {
+  /**
+   * @param options.wait until it is elected and subscribed
+   * @param options.refuses messages that don't leave the publisher, as if the broker refused them
+   */
+  async publisher({
+    wait = true,
+    name,
+    refuses = () => false,
+  }: {
+    wait?: boolean;
+    name?: string;
+    refuses?: (topic: string, text: string) => boolean;
+  } = {}): Promise<Publisher> {
     const { sql, db } = this;
     const tail = createAlertEventTail({ sql, logger });
     await tail.start();
@@ -43,7 +56,18 @@ export class PublisherStage {
       sql,
       openSession: () =>
         connect(db.url, { max: 1, keepSession: true, applicationName: 'publisher-lock' }),
-      connectMqtt: (options) => connectMqtt({ url: this.broker.url, ...options, backoff, logger }),
+      connectMqtt: (options) => {
+        this.clientIds.push(options.clientId);
+        const client = connectMqtt({ url: this.broker.url, ...options, backoff, logger });
+        const { publish } = client;
+        client.publish = async (topic, payload, how) => {
+          if (refuses(topic, payload.toString())) throw new Error('not authorized');
+          await publish(topic, payload, how);
+        };
+        return client;
+      },
+      name,
+      patienceMs: 500,
       tail,
       ruleBook: this.book,
       model,
