@@ -186,6 +186,7 @@ async function startPublisher(
     ruleBook: rules,
     model,
     logger,
+    name: config.kafkaGroupId,
   });
   startPart(releases, 'publisher', publisher, PUBLISHER_CLOSE_MS);
   // A config sent to a topic that nobody has subscribed yet would be lost.
