@@ -24,7 +24,10 @@ const MARK_EVERY_MS = 50;
 
 /**
  * Sends every transition to its user, in order of seq, from where the last publisher stopped. At
- * least once: after a crash the last ones are sent again, with the same event_id. Ends on abort.
+ * least once: what was not acknowledged, and what was behind it on its way, is sent again with the
+ * same event_id. An alert's next transition goes out once the one before is acknowledged, so that
+ * nobody sees it resolved, firing and resolved again; only after a crash, whose last 50 ms or so
+ * are sent again, does a client need event_id or seq to tell. Ends on abort.
  */
 export async function publishAlerts(work: AlertPublishing): Promise<void> {
   const { mqtt, tail, logger, signal } = work;
@@ -35,7 +38,7 @@ export async function publishAlerts(work: AlertPublishing): Promise<void> {
   while (!signal.aborted) {
     try {
       const newest = tail.newest();
-      const events = await tail.read(position, WINDOW);
+      const events = onePerAlert(await tail.read(position, WINDOW));
       if (events.length === 0) {
         // All up to the newest known are gone: they were deleted.
         position = Math.max(position, newest);
@@ -58,6 +61,13 @@ export async function publishAlerts(work: AlertPublishing): Promise<void> {
     }
   }
   await marks.close();
+}
+
+/** The first events, up to the second one of an alert. */
+function onePerAlert(events: AlertEvent[]): AlertEvent[] {
+  const alerts = new Set<string>();
+  const end = events.findIndex(({ alertId }) => alerts.size === alerts.add(alertId).size);
+  return end === -1 ? events : events.slice(0, end);
 }
 
 async function send({ mqtt, logger }: AlertPublishing, event: AlertEvent): Promise<void> {

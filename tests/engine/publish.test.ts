@@ -120,3 +120,28 @@ test('what comes while the database is away is taken in and sent when it is back
   await until('the change', () => on('users/u/config').some((body) => body.version === 1), 15_000);
   expect([...new Set(on('users/u/alerts').map((alert) => alert.seq))]).toEqual(numbers(1, 300));
 }, 40_000);
+
+test('no alert is seen resolved before it fires, or firing again, when a message fails', async () => {
+  const { on } = await stage.app('app', 'users/u/alerts');
+  let failures = 3;
+  await stage.publisher({
+    refuses: (topic, text) =>
+      topic === 'users/u/alerts' && /"seq":[25],/.test(text) && failures-- > 0,
+  });
+  await stage.db.sql`
+    INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
+      severity, message, key, operator, threshold, value, time, started_at)
+    SELECT n, 'e' || n, 'a' || (n + 1) / 2,
+      CASE n % 2 WHEN 1 THEN 'FIRED' ELSE 'RESOLVED' END,
+      CASE n % 2 WHEN 1 THEN 'FIRING' ELSE 'RESOLVED' END,
+      'u', 'd', 'battery-lt', 'WARNING', 'Low', 'battery', '<', '20', '19.5',
+      '2024-01-01T00:00:00Z', '2024-01-01T00:00:00Z'
+    FROM generate_series(1, 8) n`;
+  await until('the position', async () => (await stage.position('alerts')) === 8, 15_000);
+  const seen = on('users/u/alerts');
+  for (const id of ['a1', 'a2', 'a3', 'a4']) {
+    const types = seen.filter((alert) => alert.id === id).map(({ type }) => type);
+    expect(types.join(' ')).toMatch(/^(FIRED ?)+(RESOLVED ?)+$/);
+  }
+  expect(new Set(seen.map((alert) => alert.event_id)).size).toBe(8);
+}, 30_000);
