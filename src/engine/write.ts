@@ -5,7 +5,7 @@ import { saveDeviceStates } from '../store/device-state.ts';
 import { errorCode } from '../store/failure.ts';
 import { insertReadings } from '../store/insert-readings.ts';
 import { setLocalTimeouts } from '../store/local-timeouts.ts';
-import { lockRuleVersions } from '../store/lock-rule-versions.ts';
+import { readRuleVersions } from '../store/lock-rule-versions.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
 import {
   type LogPartition,
@@ -17,6 +17,7 @@ import { appendAlertEvents, writeAlerts } from '../store/write-alerts.ts';
 import { writeDeadLetters } from '../store/write-dead-letters.ts';
 import type { Batch } from './batch.ts';
 import { RewindError } from './rewind.ts';
+import { createRuleLock, HeldRulesError } from './rule-lock.ts';
 
 export interface Writer {
   /**
@@ -36,7 +37,8 @@ export function createWriter(
   deps: { sql: Sql; model: Model; partitions: PartitionMaker },
   { log }: { log: LogPartition },
 ): Writer {
-  const { model, partitions } = deps;
+  const { sql, model, partitions } = deps;
+  const ruleLock = createRuleLock(sql);
   let insertsLeft = 0;
 
   async function write(batch: Batch, watermark: Watermark): Promise<void> {
@@ -53,15 +55,16 @@ export function createWriter(
   }
 
   async function transaction(batch: Batch, watermark: Watermark, useCopy: boolean): Promise<void> {
-    await deps.sql.begin(async (transactionSql) => {
-      const tx = transactionSql as unknown as TransactionSql;
-      const devices = [...batch.devices.values()];
-      const { readings, transitions, deadLetters } = batch;
+    const { readings, transitions, deadLetters } = batch;
+    const devices = [...batch.devices.values()];
+    const users = new Set(transitions.map((transition) => transition.userId));
+    const lockRules = users.size > 0 && ruleLock.isWorthATry();
+    const work = async (tx: TransactionSql) => {
       // One behind the other in one round trip; this order is the order of the locks.
       await all([
         setLocalTimeouts(tx),
         checkFence(tx, watermark.offset),
-        transitions.length > 0 && checkRules(tx, batch),
+        lockRules && checkRules(batch, users, ruleLock.versions(tx, users)),
         devices.length > 0 && saveStates(tx, devices),
         writeAlerts(tx, transitions, batch.held.values()),
         deadLetters.length > 0 && writeDeadLetters(tx, log, deadLetters),
@@ -71,8 +74,14 @@ export function createWriter(
       await all([
         next.offset > watermark.offset && moveWatermark(tx, log, next),
         transitions.length > 0 && appendAlertEvents(tx, transitions),
+        users.size > 0 && !lockRules && checkRules(batch, users, readRuleVersions(tx, users)),
       ]);
-    });
+    };
+    try {
+      await sql.begin((tx) => work(tx as unknown as TransactionSql));
+    } catch (error) {
+      throw error instanceof HeldRulesError ? await ruleLock.explain(error) : error;
+    }
   }
 
   async function checkFence(tx: TransactionSql, watermark: number): Promise<void> {
@@ -83,9 +92,12 @@ export function createWriter(
     throw new RewindError('fence', detail);
   }
 
-  async function checkRules(tx: TransactionSql, batch: Batch): Promise<void> {
-    const userIds = [...new Set(batch.transitions.map((transition) => transition.userId))];
-    const versions = await lockRuleVersions(tx, userIds);
+  async function checkRules(
+    batch: Batch,
+    userIds: Iterable<string>,
+    reading: Promise<ReadonlyMap<string, number>>,
+  ): Promise<void> {
+    const versions = await reading;
     for (const userId of userIds) {
       const evaluated = batch.ruleVersions.get(userId);
       const inForce = versions.get(userId) ?? 0;

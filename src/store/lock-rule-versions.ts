@@ -1,10 +1,19 @@
 import type { Sql, TransactionSql } from './connection.ts';
 import { literal } from './literal.ts';
+import { STATEMENT_TIMEOUT_MS } from './local-timeouts.ts';
 import { textArray } from './text-array.ts';
+
+interface VersionRow {
+  user_id: string;
+  accepted_version: number;
+}
+
+/** A change of rules takes milliseconds; whoever holds them longer has left a transaction open. */
+const LOCK_TIMEOUT_MS = 2_000;
 
 /**
  * The versions in force of these users, locked against change until the transaction ends, in the
- * order of user_id. It is `RuleSet.version` as `readRuleConfigs` gives it: for a deleted config the
+ * order of user_id; 55P03 where another holds one of them for over 2 s. It is `RuleSet.version` as `readRuleConfigs` gives it: for a deleted config the
  * version of its deletion, 0 for a user who never had one.
  */
 export async function lockRuleVersions(
@@ -12,11 +21,48 @@ export async function lockRuleVersions(
   userIds: Iterable<string>,
 ): Promise<Map<string, number>> {
   const ids = [...new Set(userIds)];
-  const rows = await tx.unsafe<{ user_id: string; accepted_version: number }[]>(
-    `SELECT user_id, accepted_version FROM user_configs
+  const answers = await tx.unsafe(
+    `SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS};
+     SELECT user_id, accepted_version FROM user_configs
      WHERE user_id = ANY(${literal(textArray(ids))}::text[])
-     ORDER BY user_id FOR SHARE`,
+     ORDER BY user_id FOR SHARE;
+     SET LOCAL lock_timeout = ${STATEMENT_TIMEOUT_MS}`,
   );
+  return await withDeleted(tx, ids, answers[1] as unknown as VersionRow[]);
+}
+
+/** The same without the lock: they may change with the next commit of another. */
+export async function readRuleVersions(
+  tx: TransactionSql,
+  userIds: Iterable<string>,
+): Promise<Map<string, number>> {
+  const ids = [...new Set(userIds)];
+  const rows = await tx<VersionRow[]>`
+    SELECT user_id, accepted_version FROM user_configs
+    WHERE user_id = ANY(${textArray(ids)}::text[])`;
+  return await withDeleted(tx, ids, rows);
+}
+
+/** Those of these users whose rules another transaction holds at this moment. */
+export async function usersWithHeldRules(
+  tx: TransactionSql,
+  userIds: Iterable<string>,
+): Promise<string[]> {
+  const ids = textArray([...new Set(userIds)]);
+  const rows = await tx<{ user_id: string }[]>`
+    WITH free AS MATERIALIZED (
+      SELECT user_id FROM user_configs WHERE user_id = ANY(${ids}::text[]) FOR SHARE SKIP LOCKED)
+    SELECT user_id FROM user_configs
+    WHERE user_id = ANY(${ids}::text[]) AND user_id NOT IN (SELECT user_id FROM free)
+    ORDER BY user_id`;
+  return rows.map((row) => row.user_id);
+}
+
+async function withDeleted(
+  tx: TransactionSql,
+  ids: readonly string[],
+  rows: readonly VersionRow[],
+): Promise<Map<string, number>> {
   const versions = new Map(rows.map((row) => [row.user_id, row.accepted_version]));
   const missing = ids.filter((id) => !versions.has(id));
   if (missing.length === 0) return versions;

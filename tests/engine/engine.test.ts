@@ -288,6 +288,49 @@ describe('alerts', () => {
   );
 
   test(
+    'a transaction that is left open on the rules of one user is named, and others do not wait for it',
+    async () => {
+      const one = await stage.start();
+      await writeRules(stage.sql, 'ann', [HOT], one);
+      await writeRules(stage.sql, 'bob', [HOT], one);
+      await stage.stored();
+      await stage.sql.begin(async (tx) => {
+        await tx`SELECT FROM user_configs WHERE user_id = 'bob' FOR UPDATE`;
+        await stage.send({ at: 1, seq: 1, temperature: 90 });
+        await stage.send({ user: 'bob', device: 'd2', at: 1, seq: 1, temperature: 90 });
+        const problem = await eventually('it is told', () => {
+          const [lane] = one.engine.status().lanes;
+          return lane?.state === 'WAITING' ? lane.problem : null;
+        });
+        expect(problem).toStartWith('a transaction holds user_configs of "bob": commit it or end');
+        await eventually('both fired', async () => (await stage.events()).length === 2, 15_000);
+        expect(one.engine.status().lanes[0]?.state).toBe('RUNNING');
+        // For a while nobody asks for the lock: it would cost each batch two seconds.
+        const since = performance.now();
+        await stage.send({ user: 'bob', device: 'd2', at: 2, seq: 2, temperature: 20 });
+        await eventually('resolved', async () => (await stage.events()).length === 3);
+        expect(performance.now() - since).toBeLessThan(1_500);
+      });
+      // Without the lock they are looked at all the same: at 20 it is still too hot by then.
+      await stage.sql.begin(async (tx) => {
+        await tx`SELECT FROM watermarks FOR UPDATE`;
+        await stage.send({ at: 3, seq: 3, temperature: 20 });
+        await eventually('the batch waits', async () => {
+          const [row] = await stage.sql`
+            SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+              AND application_name = 'lane' AND wait_event_type = 'Lock'`;
+          return row !== undefined;
+        });
+        await writeRules(stage.sql, 'ann', [{ ...HOT, threshold: 10 }], one);
+      });
+      await stage.stored();
+      expect(await stage.events()).toHaveLength(3);
+      expect(one.engine.status().counters.rewinds).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'end with their rule also in a log that has fewer partitions than the one they began in',
     async () => {
       const wide = await stage.logs.open({ file: `${stage.logs.file}.5`, partitions: 5 });
