@@ -1,0 +1,47 @@
+import { expect, test } from 'bun:test';
+import { createBroadcastMemory } from '../../src/engine/broadcast-memory.ts';
+
+test('an old broadcast is told from one whose successor is still to come back', () => {
+  const memory = createBroadcastMemory();
+  expect(memory.cameBack('u', 1)).toBe('unknown');
+  memory.sending('u', 4);
+  memory.sending('u', 5);
+  expect(memory.cameBack('u', 4)).toBe('overtaken');
+  expect(memory.cameBack('u', 6)).toBe('unknown');
+  expect(memory.cameBack('u', 5)).toBe('newest');
+  // Behind the newest it stands in its place.
+  expect(memory.cameBack('u', 4)).toBe('unknown');
+  expect(memory.cameBack('v', 5)).toBe('unknown');
+});
+
+test('of two sent at once in the wrong order the newer counts', () => {
+  const memory = createBroadcastMemory();
+  memory.sending('u', 6);
+  memory.sending('u', 5);
+  expect(memory.cameBack('u', 6)).toBe('newest');
+  expect(memory.cameBack('u', 5)).toBe('unknown');
+});
+
+test('one that may not have arrived is asked for in the database', () => {
+  const memory = createBroadcastMemory();
+  memory.sending('u', 5);
+  memory.failed('u');
+  expect(memory.cameBack('u', 4)).toBe('unknown');
+});
+
+test('a user is answered 30 times a minute, others as often', () => {
+  const memory = createBroadcastMemory();
+  const answered = (userId: string, atMs: number) =>
+    Array.from({ length: 100 }, () => memory.mayRestore(userId, atMs)).filter(Boolean).length;
+  expect(answered('u', 0)).toBe(30);
+  expect(answered('v', 59_000)).toBe(30);
+  expect(answered('u', 59_000)).toBe(0);
+  expect(answered('u', 60_001)).toBe(30);
+});
+
+test('no more than 20,000 users are remembered', () => {
+  const memory = createBroadcastMemory();
+  for (let user = 0; user <= 20_000; user++) memory.sending(`u${user}`, 1);
+  expect(memory.cameBack('u0', 1)).toBe('unknown');
+  expect(memory.cameBack('u1', 1)).toBe('newest');
+});
