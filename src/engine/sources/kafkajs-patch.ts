@@ -1,12 +1,15 @@
 /**
- * What kafkajs needs before its first client: the codecs that it leaves to others, and an end to a
+ * What kafkajs needs before its first client: the codecs that it leaves to others, an end to a
  * timer that each connection of it re-arms every millisecond for ever (with a negative delay, hence
- * Bun's TimeoutNegativeWarning) though nothing waits to be sent.
+ * Bun's TimeoutNegativeWarning) though nothing waits to be sent, and the reason why a group's
+ * coordinator is not found.
  */
 
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompress } from 'node:zlib';
 import { CompressionCodecs, CompressionTypes } from 'kafkajs';
+// @ts-expect-error: not in its types
+import Cluster from 'kafkajs/src/cluster/index.js';
 // @ts-expect-error: not in its types
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
 // @ts-expect-error: has no types
@@ -42,4 +45,34 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
 const schedule = RequestQueue.prototype.scheduleCheckPendingRequests as () => void;
 RequestQueue.prototype.scheduleCheckPendingRequests = function (this: RequestQueueState) {
   if (this.pending.length > 0 || this.throttledUntil > Date.now()) schedule.call(this);
+};
+
+interface ClusterState {
+  brokerPool: {
+    withBroker<T>(use: (found: { broker: CoordinatorFinder }) => Promise<T>): Promise<T | null>;
+  };
+}
+interface CoordinatorFinder {
+  findGroupCoordinator(request: unknown): Promise<unknown>;
+}
+
+const findCoordinator = Cluster.prototype.findGroupCoordinatorMetadata as (
+  request: unknown,
+) => Promise<unknown>;
+/** kafkajs forgets what the brokers have said, and calls a refusal "not found", too. */
+Cluster.prototype.findGroupCoordinatorMetadata = async function (
+  this: ClusterState,
+  request: unknown,
+) {
+  try {
+    return await findCoordinator.call(this, request);
+  } catch (error) {
+    const refusal = await this.brokerPool.withBroker(async ({ broker }) =>
+      broker.findGroupCoordinator(request).then(
+        () => null,
+        (cause) => (cause.type === 'GROUP_AUTHORIZATION_FAILED' ? cause : null),
+      ),
+    );
+    throw refusal ?? error;
+  }
 };

@@ -54,14 +54,17 @@ describe.skipIf(noKafkaServer)('Kafka as a source, when the log moves', () => {
     expect(acknowledged.length).toBeGreaterThan(500);
   }, 120_000);
 
-  test('a consumer that gave up is replaced', async () => {
+  test('a consumer that gave up is replaced, and until then it is known as unhealthy', async () => {
     const lines: string[] = [];
     const told = pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) });
-    const follower = await follow(log.source({ logger: told }));
+    const source = log.source({ logger: told });
+    const follower = await follow(source);
     await log.append([message('before')]);
     await eventually('the first', () => follower.seen.size === 1);
+    expect(source.health?.()).toEqual({ ok: true });
     await log.kafka.server?.stop('SIGKILL');
     await eventually('giving up', () => lines.join('').includes('building another'), 30_000);
+    await eventually('unhealthy', () => source.health?.().ok === false);
     await log.kafka.server?.start();
     const appended = () =>
       log.append([message('after')]).then(
@@ -70,6 +73,7 @@ describe.skipIf(noKafkaServer)('Kafka as a source, when the log moves', () => {
       );
     await eventually('appended', appended, 20_000);
     await eventually('read', () => follower.values().includes('after'), 10_000);
+    expect(source.health?.()).toEqual({ ok: true });
   }, 90_000);
 
   test('a position that retention has passed is lost, and taken up again at the earliest', async () => {
