@@ -76,6 +76,35 @@ test('a config sent at the very moment of the banner is taken', async () => {
   }
 }, 30_000);
 
+test("the banner for a broker of one's own: no password, and no command that can not work", async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pulsegraph-outside-'));
+  const child = spawnApp({
+    DATA_DIR: join(folder, 'data'),
+    PORT: '0',
+    POSTGRES_PORT: '0',
+    MQTT_URL: 'mqtt://ann:hush@127.0.0.1:1',
+  });
+  try {
+    await eventually('the banner', () => child.text.stdout.includes('is ready'), 20_000);
+    expect(child.text.stdout).toContain('mqtt://ann:***@127.0.0.1:1  (publish to users/');
+    expect(child.text.stdout).not.toMatch(/hush|mqtt pub|loadtest/);
+  } finally {
+    child.process.kill('SIGTERM');
+    expect(await exitOf(child)).toBe(0);
+    rmSync(folder, { recursive: true, force: true });
+  }
+  expect(child.text.stderr).not.toContain('hush');
+}, 60_000);
+
+test('tokens with the embedded broker: one line says that MQTT asks for none', async () => {
+  const guarded = await startTestApp({ AUTH_JWT_SECRET: 'x'.repeat(64) });
+  try {
+    expect(guarded.stderr().match(/guards the API only/g)).toHaveLength(1);
+  } finally {
+    await guarded.remove();
+  }
+}, 60_000);
+
 describe('what can not start gets one line each on stderr, exit code 1, and leaves nothing', () => {
   let parent: string;
   let dataDir: string;
