@@ -1,20 +1,28 @@
 import type { Reading } from '../domain/reading.ts';
+import type { Micros } from '../domain/time.ts';
 
 /** Committed readings, as they come, for those who watch one device. */
 export interface ReadingFeed {
   /**
-   * Readings of one device committed from now on, in commit order. A watcher that falls more than
-   * `capacity` readings behind is ended with an error, so that it never grows the process. The
-   * signal ends the watch, also while it waits, which a generator's own return() could not.
+   * Readings of one device published from now on, in that order, none twice. A watcher that falls
+   * more than `capacity` readings behind is ended with an error, so that it never grows the
+   * process. The signal ends the watch, also while it waits, which a generator's own return() could
+   * not.
    */
   watch(device: Device, signal: AbortSignal): AsyncIterableIterator<Reading>;
-  /** Hands a committed batch to the watchers. */
+  /** Hands committed readings to the watchers, but those that they were given before. */
   publish(readings: readonly Reading[]): void;
+  /** The devices that somebody watches. */
+  watched(): Device[];
+  /** Calls back whenever a device finds its first watcher. */
+  onWatch(listener: () => void): void;
+  /** Says up to which event time a device's readings won't be published from the database again. */
+  readUpTo(device: Device, time: Micros): void;
   /** Ends every watcher. */
   close(): void;
 }
 
-interface Device {
+export interface Device {
   userId: string;
   deviceId: string;
 }
@@ -25,25 +33,45 @@ interface Watcher {
   state: 'open' | 'ended' | 'overrun';
 }
 
-export function createReadingFeed(options: { capacity: number }): ReadingFeed {
-  const watchers = new Map<string, Set<Watcher>>();
-  const keyOf = (device: Device) => `${device.userId}/${device.deviceId}`;
+/** A device that is watched. */
+interface Group {
+  device: Device;
+  watchers: Set<Watcher>;
+  /** Keys of what was published, the oldest first. */
+  recent: Map<string, { time: Micros; publishedAtMs: number }>;
+  readUpTo: Micros;
+}
 
-  function end(watcher: Watcher, state: 'ended' | 'overrun'): void {
-    watcher.state = state;
-    watcher.wake?.();
+/** A lane may publish what was read from the database before, and a device may send twice. */
+const REMEMBERED_MS = 60_000;
+const MAX_REMEMBERED = 20_000;
+
+export function createReadingFeed(options: { capacity: number }): ReadingFeed {
+  const groups = new Map<string, Group>();
+  let onWatch = (): void => {};
+
+  function groupOf(device: Device): Group {
+    const key = deviceText(device);
+    let group = groups.get(key);
+    if (group === undefined) {
+      group = { device, watchers: new Set(), recent: new Map(), readUpTo: 0 };
+      groups.set(key, group);
+      onWatch();
+    }
+    return group;
   }
 
   function watch(device: Device, signal: AbortSignal): AsyncIterableIterator<Reading> {
-    const key = keyOf(device);
     const watcher: Watcher = { queue: [], wake: null, state: signal.aborted ? 'ended' : 'open' };
-    const group = watchers.get(key) ?? new Set();
-    watchers.set(key, group.add(watcher));
+    if (signal.aborted) return drain(watcher);
+    const group = groupOf({ userId: device.userId, deviceId: device.deviceId });
+    group.watchers.add(watcher);
     signal.addEventListener(
       'abort',
       () => {
-        group.delete(watcher);
-        if (group.size === 0 && watchers.get(key) === group) watchers.delete(key);
+        group.watchers.delete(watcher);
+        const key = deviceText(device);
+        if (group.watchers.size === 0 && groups.get(key) === group) groups.delete(key);
         end(watcher, 'ended');
       },
       { once: true },
@@ -51,23 +79,65 @@ export function createReadingFeed(options: { capacity: number }): ReadingFeed {
     return drain(watcher);
   }
 
+  function publishTo(group: Group, reading: Reading, nowMs: number): void {
+    const key = `${reading.time}/${reading.sequenceId}`;
+    if (group.recent.has(key)) return;
+    group.recent.set(key, { time: reading.time, publishedAtMs: nowMs });
+    for (const watcher of group.watchers) {
+      if (watcher.queue.length >= options.capacity) end(watcher, 'overrun');
+      if (watcher.state !== 'open') continue;
+      watcher.queue.push(reading);
+      watcher.wake?.();
+    }
+  }
+
   return {
     watch,
     publish(readings) {
-      if (watchers.size === 0) return;
+      if (groups.size === 0) return;
+      const nowMs = performance.now();
+      const touched = new Set<Group>();
       for (const reading of readings) {
-        for (const watcher of watchers.get(keyOf(reading)) ?? []) {
-          if (watcher.queue.length >= options.capacity) end(watcher, 'overrun');
-          if (watcher.state !== 'open') continue;
-          watcher.queue.push(reading);
-          watcher.wake?.();
-        }
+        const group = groups.get(deviceText(reading));
+        if (group === undefined) continue;
+        publishTo(group, reading, nowMs);
+        touched.add(group);
       }
+      for (const group of touched) forget(group, nowMs);
+    },
+    watched: () => [...groups.values()].map(({ device }) => device),
+    onWatch(listener) {
+      onWatch = listener;
+    },
+    readUpTo(device, time) {
+      const group = groups.get(deviceText(device));
+      if (group !== undefined) group.readUpTo = time;
     },
     close() {
-      for (const group of watchers.values()) for (const watcher of group) end(watcher, 'ended');
+      for (const { watchers } of groups.values()) {
+        for (const watcher of watchers) end(watcher, 'ended');
+      }
     },
   };
+}
+
+/** Neither part of a topic holds a slash. */
+export function deviceText({ userId, deviceId }: Device): string {
+  return `${userId}/${deviceId}`;
+}
+
+function end(watcher: Watcher, state: 'ended' | 'overrun'): void {
+  watcher.state = state;
+  watcher.wake?.();
+}
+
+/** What the database may still give is kept, but not without a bound. */
+function forget({ recent, readUpTo }: Group, nowMs: number): void {
+  for (const [key, { time, publishedAtMs }] of recent) {
+    const isOver = nowMs - publishedAtMs > REMEMBERED_MS && time <= readUpTo;
+    if (!isOver && recent.size <= MAX_REMEMBERED) return;
+    recent.delete(key);
+  }
 }
 
 async function* drain(watcher: Watcher): AsyncIterableIterator<Reading> {

@@ -1,11 +1,13 @@
 import type { Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
+import { isTopicName } from '../domain/topic.ts';
 import type { DeviceKey } from '../store/devices-by-key.ts';
 import { latestReadings } from '../store/latest-readings.ts';
 import { readingsPage } from '../store/readings-page.ts';
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
 import { deviceKey } from './device.ts';
+import { badArgument } from './errors.ts';
 import { requestLoader } from './request-loader.ts';
 import { delivered, deliveries } from './subscription.ts';
 import { subjectUser } from './viewer.ts';
@@ -109,11 +111,16 @@ function definePush(builder: Builder): void {
     t.field({
       type: 'Reading',
       description:
-        'Readings of one device from now on, as they are stored, of any time. A subscriber that ' +
-        'falls too far behind is told so and ended.',
+        'Readings of one device from now on, each once, of any time: in the order of arrival ' +
+        "where this process reads the device's partition. What other processes store is read 4 " +
+        'times a second and comes by time; a late reading of theirs, older than one before it, may ' +
+        'be left out. A subscriber that falls too far behind is told so and ended.',
       args: { userId: t.arg.id(), deviceId: t.arg.id({ required: true }) },
       subscribe: (_, args, context) => {
         const device = { userId: subjectUser(context, args.userId), deviceId: args.deviceId };
+        for (const [name, value] of Object.entries(device)) {
+          if (!isTopicName(value)) throw badArgument(name, 'empty, or holds /, +, # or NUL');
+        }
         return deliveries(context, (signal) => context.feed.watch(device, signal));
       },
       resolve: (delivery, _, context) => delivered(delivery, context),

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { StartError } from '../domain/start-error.ts';
+import { createReadingFollower } from '../engine/follow-readings.ts';
 import { type Authenticate, everybodyIsOperator } from './authenticate.ts';
 import type { SchemaDeps } from './context.ts';
 import { createGraphqlHttp } from './graphql-http.ts';
@@ -117,6 +118,9 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
       return text(500, 'unexpected error; the log of the server has more');
     },
   });
+  // Only with the port: it polls for subscribers.
+  const follower = createReadingFollower(options);
+  follower.start();
   const host = options.host.includes(':') ? `[${options.host}]` : options.host;
   const port = server.port as number;
   return {
@@ -125,6 +129,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
     async close() {
       const finished = server.stop();
       sockets.closeAll();
+      follower.close();
       const late = Symbol('late');
       const deadline = deadlineOf(closeDeadlineMs, late);
       if ((await Promise.race([finished, deadline.promise])) === late) {

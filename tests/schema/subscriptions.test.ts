@@ -6,7 +6,7 @@ import type { Reading } from '../../src/domain/reading.ts';
 import { connect } from '../../src/store/connection.ts';
 import { LOCKS } from '../../src/store/migrations.ts';
 import { pruneAlertEvents } from '../../src/store/prune-alert-events.ts';
-import { commitEvent, type Stage, seedAlert, stage, until } from './support.ts';
+import { commitEvent, type Stage, seedAlert, seedReadings, stage, until } from './support.ts';
 
 let on: Stage;
 beforeAll(async () => {
@@ -237,6 +237,40 @@ test('readings of one device as they are stored, every digit kept', async () => 
   expect(texts.find((text) => text.includes('"next"'))).toContain('12345678901234567890');
   leave();
   socket.close();
+});
+
+test('readings that another process stores come too', async () => {
+  const got: number[] = [];
+  const leave = on.client().subscribe<{ readings: { sequenceId: number } }>(
+    { query: 'subscription { readings(userId: "user_1", deviceId: "remote") { sequenceId } }' },
+    {
+      next: ({ data }) => data && got.push(data.readings.sequenceId),
+      error: () => {},
+      complete: () => {},
+    },
+  );
+  let sequenceId = 0;
+  const deadline = performance.now() + 10_000;
+  while (got.length < 3 && performance.now() < deadline) {
+    const time = 1_700_000_000_000_000 + ++sequenceId;
+    await seedReadings(on.sql, [{ time, deviceId: 'remote', sequenceId }]);
+    await on.sql`INSERT INTO device_state (user_id, device_id, partition, version, first_seen_at,
+        newest_time, last_arrival_at, rules)
+      VALUES ('user_1', 'remote', 0, 1, now(), ${time}, now(), '{}')
+      ON CONFLICT (user_id, device_id)
+      DO UPDATE SET version = device_state.version + 1, newest_time = EXCLUDED.newest_time`;
+    await Bun.sleep(20);
+  }
+  leave();
+  expect(got.length).toBeGreaterThanOrEqual(3);
+  expect(got).toEqual(got.map((_, i) => (got[0] as number) + i));
+}, 15_000);
+
+test('a device that no topic can name is refused', async () => {
+  const { errors } = await on.query(
+    'subscription { readings(userId: "u", deviceId: "a\\u0000") { time } }',
+  );
+  expect(errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
 });
 
 test('a reader that falls too far behind the readings is told so', async () => {
