@@ -72,6 +72,16 @@ describe('a database that accepts and does not answer', () => {
   }, 60_000);
 });
 
+test('two processes with embedded brokers on one database: the second says who publishes', async () => {
+  const { url } = await database();
+  const one = start({ DATABASE_URL: url });
+  await eventually('the banner', () => one.text.stdout.includes('is ready'), 20_000);
+  const two = start({ DATABASE_URL: url });
+  await eventually('the other banner', () => two.text.stdout.includes('is ready'), 20_000);
+  expect(two.text.stderr).toContain('another process on this database is the publisher');
+  expect(one.text.stderr).not.toContain('another process');
+}, 60_000);
+
 describe('a database that can not be used gets one line and exit code 1', () => {
   const refused = async (url: string) => {
     const { code, stdout, stderr } = await runApp(folder(), { DATABASE_URL: url });
