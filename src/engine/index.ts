@@ -50,6 +50,7 @@ export interface EngineOptions {
   policy: BatchPolicy;
   maxPayloadBytes: number;
   maxClockSkew: Micros;
+  /** Devices whose state is kept in memory, over all lanes; each may have ten batches of them. */
   maxCachedDevices: number;
   /** Readings that a watcher of one device may be behind. */
   feedCapacity: number;
@@ -101,7 +102,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
       log: { logId: source.logId, topic: source.topic, partition: reader.partition },
       policy: options.policy,
       maxClockSkew: options.maxClockSkew,
-      maxCachedDevices: options.maxCachedDevices,
+      maxCachedDevices: () => options.maxCachedDevices / Math.max(1, lanes.size),
       abandon: abandon.signal,
     });
     const before = lanes.get(reader.partition);

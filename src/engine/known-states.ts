@@ -19,10 +19,10 @@ export interface KnownStates {
   clear(): void;
 }
 
-/** Keeps at most `capacity` devices: the least recently written go first. */
+/** Keeps at most `capacity()` devices, asked each time: the least recently written go first. */
 export function createKnownStates(
   writer: Pick<PersistentWriter, 'query'>,
-  { capacity }: { capacity: number },
+  { capacity }: { capacity: () => number },
 ): KnownStates {
   /** Undefined for a device that is known to have no state: the database was asked. */
   const states = new Map<string, DeviceState | undefined>();
@@ -30,9 +30,9 @@ export function createKnownStates(
   function keep(key: string, state: DeviceState | undefined): void {
     states.delete(key);
     states.set(key, state);
-    if (states.size <= capacity) return;
-    const oldest = states.keys().next();
-    if (!oldest.done) states.delete(oldest.value);
+    const excess = Math.ceil(states.size - capacity());
+    if (excess <= 0) return;
+    for (const oldest of states.keys().take(excess)) states.delete(oldest);
   }
 
   const before: KnownStates['before'] = async (decoded, [open, inFlight]) => {

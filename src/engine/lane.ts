@@ -61,8 +61,8 @@ export interface LaneOptions {
   log: LogPartition;
   policy: BatchPolicy;
   maxClockSkew: Micros;
-  /** Devices whose state is kept in memory. */
-  maxCachedDevices: number;
+  /** Devices whose state may be kept in memory now: less as there are more lanes. */
+  maxCachedDevices: () => number;
   /** Ends every retry: a stop that may no longer wait. */
   abandon: AbortSignal;
 }
@@ -98,7 +98,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
       onWaiting: (why) => setState(why === null ? 'RUNNING' : 'WAITING', why),
     },
   );
-  const capacity = Math.max(options.maxCachedDevices, 10 * policy.maxRows);
+  const capacity = () => Math.max(options.maxCachedDevices(), 10 * policy.maxRows);
   const states = createKnownStates(writer, { capacity });
   const position = createPosition(
     { reader, writer, counters, logger },
