@@ -192,11 +192,6 @@ export function reconcile(
   return { memory: { version: ruleSet.version, rules }, transitions };
 }
 
-/** Whether any rule's episode is open. */
-export function hasOpenEpisode(memory: RuleMemory): boolean {
-  return Object.values(memory.rules).some((state) => state.episode !== null);
-}
-
 function measures(rule: Rule): string {
   return `${rule.key} ${rule.operator}`;
 }

@@ -77,8 +77,7 @@ export function addRecord(
   if (ruleSet === undefined) throw new Error(`the rules of ${reading.userId} were not loaded`);
   const evidence = { partition: context.partition, offset: record.offset, arrival };
   const result = evaluate(after.memory, reading, ruleSet, evidence);
-  if (after.newestTime !== null && reading.time < after.newestTime) batch.kinds.late++;
-  else batch.kinds.live++;
+  batch.kinds[result.late > 0 ? 'late' : 'live']++;
   after.newestTime = Math.max(after.newestTime ?? reading.time, reading.time);
   after.memory = result.memory;
   // Where they move within a batch, the first version stands, and the check in the transaction sees it.
