@@ -1,6 +1,6 @@
 import { Database } from 'bun:sqlite';
 import type { Logger } from 'pino';
-import type { LogAppender, LogRecord } from '../../domain/log.ts';
+import type { LogAppender, LogHealth, LogRecord } from '../../domain/log.ts';
 import type { Bounds, LogFileState, Position } from './embedded-log-file.ts';
 import { createGroups } from './embedded-log-groups.ts';
 import { createWriteLoop } from './embedded-log-loop.ts';
@@ -20,8 +20,6 @@ export interface EmbeddedLogOptions {
   /** Epoch ms, the arrival time of what is appended. */
   now?: () => number;
 }
-
-export type LogHealth = { ok: true } | { ok: false; reason: string };
 
 export interface LogStats {
   /** Bytes in use in the file; its write-ahead log (up to 16 MiB) comes on top. */
