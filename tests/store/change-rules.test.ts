@@ -234,3 +234,26 @@ test('rules by SQL that grow too large with their ids are refused', async () => 
     { path: 'rules', message: expect.stringMatching(/take \d+ bytes as JSON; at most 65536/) },
   ]);
 }, 20_000);
+
+test('rules added one by one stop at the bound; what is in force stays', async () => {
+  const grow = (index: number) =>
+    changeRules(db.sql, {
+      userId: 'u',
+      change: (current) => {
+        const rule = { ...LOW, id: `r${index}`, key: `k${index}`, message: 'm'.repeat(1_000) };
+        const full = { ...rule, severity: 'INFO', enabled: true } as const;
+        return { ...current, rules: [...current.rules, { ...full, operator: '<' }] };
+      },
+      actor: 'graphql:operator',
+      model,
+    });
+  let fitting = 0;
+  let result = await grow(0);
+  while (result.kind === 'ok' && fitting < 100) result = await grow(++fitting);
+  expect(fitting).toBeGreaterThan(50);
+  expect(result).toEqual({
+    kind: 'invalid',
+    issues: [{ path: 'rules', message: expect.stringContaining('at most 65536') }],
+  });
+  expect((await config()).ruleSet.rules).toHaveLength(fitting);
+}, 20_000);
