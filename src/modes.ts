@@ -114,9 +114,12 @@ async function kafka(
   const prepared = prepareKafka(settings, topics, logger);
   const { clusterId: logId, created } = await orAborted(signal, prepared);
   if (created.length > 0) logger.info({ created }, 'topics were missing, and are made');
-  const appender = await openKafkaAppender({ settings, topic, logger });
+  const appender = await orAborted(signal, openKafkaAppender({ settings, topic, logger }));
   releases.add('log', () => appender.close(), KAFKA_CLOSE_MS);
-  const letters = await openKafkaAppender({ settings, topic: kafkaDlqTopic, logger });
+  const letters = await orAborted(
+    signal,
+    openKafkaAppender({ settings, topic: kafkaDlqTopic, logger }),
+  );
   releases.add('dead letter topic', () => letters.close(), KAFKA_CLOSE_MS);
   const sender = createDeadLetterSender({ sql, appender: letters, logId, logTopic: topic, logger });
   releases.add('dead letters', () => sender.close());

@@ -99,3 +99,36 @@ test('a signal while it starts: no banner, exit code 0, nothing left, and the ne
     rmSync(folder, { recursive: true, force: true });
   }
 }, 60_000);
+
+test('a signal while it waits for Kafka, which accepts and does not answer', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pulsegraph-kafka-'));
+  let asked = 0;
+  const silent = Bun.listen({
+    hostname: '127.0.0.1',
+    port: 0,
+    socket: {
+      data() {
+        asked++;
+      },
+    },
+  });
+  const child = spawnApp({
+    DATA_DIR: join(folder, 'data'),
+    PORT: '0',
+    MQTT_PORT: '0',
+    POSTGRES_PORT: '0',
+    KAFKA_BROKERS: `127.0.0.1:${silent.port}`,
+  });
+  try {
+    await eventually('it asks', () => asked > 0, 20_000);
+    const startedMs = performance.now();
+    child.process.kill('SIGTERM');
+    expect(await exitOf(child)).toBe(0);
+    expect(performance.now() - startedMs).toBeLessThan(8_000);
+    expect(processesIn(folder)).toEqual([]);
+  } finally {
+    silent.stop(true);
+    child.process.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, 60_000);
