@@ -8,6 +8,8 @@ import { connect, type Sql } from '../../src/store/connection.ts';
 import { seedReadings, silent, until } from '../schema/support.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 
+/** Above the deadline of each wait within. */
+const TIMEOUT_MS = 20_000;
 const T0 = 1_700_000_000_000_000;
 const USER = 'user_1';
 const APPLICATION = 'test-follower';
@@ -98,78 +100,99 @@ async function following(
   }
 }
 
-test('what another process stores comes by time, to its own watchers, and nothing of before', async () => {
-  await store([reading('a', T0 + 5, 1), reading('a', T0 + 5, 2)]);
-  await following(['a', 'b'], async (_, [a, b]) => {
-    await store([reading('a', T0 + 9, 1), reading('a', T0 + 7, 1), reading('a', T0 + 5, 3)]);
-    await store([reading('b', T0 + 1, 1)]);
-    await until(() => a?.got.length === 3 && b?.got.length === 1);
-    await store([reading('a', T0 + 9, 2)]);
-    await until(() => a?.got.length === 4);
-    expect(a?.got).toEqual(['5/3', '7/1', '9/1', '9/2']);
-    expect(b?.got).toEqual(['1/1']);
-  });
-});
+test(
+  'what another process stores comes by time, to its own watchers, and nothing of before',
+  async () => {
+    await store([reading('a', T0 + 5, 1), reading('a', T0 + 5, 2)]);
+    await following(['a', 'b'], async (_, [a, b]) => {
+      await store([reading('a', T0 + 9, 1), reading('a', T0 + 7, 1), reading('a', T0 + 5, 3)]);
+      await store([reading('b', T0 + 1, 1)]);
+      await until(() => a?.got.length === 3 && b?.got.length === 1);
+      await store([reading('a', T0 + 9, 2)]);
+      await until(() => a?.got.length === 4);
+      expect(a?.got).toEqual(['5/3', '7/1', '9/1', '9/2']);
+      expect(b?.got).toEqual(['1/1']);
+    });
+  },
+  TIMEOUT_MS,
+);
 
-test('a partition that goes and comes back: each reading once, whoever stored it', async () => {
-  await following(['moving'], async (feed, [watched]) => {
-    const all: string[] = [];
-    for (let n = 1; n <= 60; n++) {
-      const batch = [reading('moving', T0 + n * 10, n), reading('moving', T0 + n * 10 + 1, n)];
-      const isLocal = n % 20 < 10;
-      // A late one, which only this process's own lanes tell of.
-      if (isLocal) batch.push(reading('moving', T0 + n, 1_000 + n));
-      all.push(...batch.map(named));
-      await store(batch);
-      if (n % 7 === 0) await Bun.sleep(60);
-      if (isLocal) feed.publish(batch);
-    }
-    await until(() => new Set(watched?.got).size >= all.length);
-    await store([reading('moving', T0 + 5_000, 1)]);
-    await until(() => watched?.got.at(-1) === '5000/1');
-    expect(watched?.got.toSorted()).toEqual([...all, '5000/1'].toSorted());
-  });
-}, 20_000);
+test(
+  'a partition that goes and comes back: each reading once, whoever stored it',
+  async () => {
+    await following(['moving'], async (feed, [watched]) => {
+      const all: string[] = [];
+      for (let n = 1; n <= 60; n++) {
+        const batch = [reading('moving', T0 + n * 10, n), reading('moving', T0 + n * 10 + 1, n)];
+        const isLocal = n % 20 < 10;
+        // A late one, which only this process's own lanes tell of.
+        if (isLocal) batch.push(reading('moving', T0 + n, 1_000 + n));
+        all.push(...batch.map(named));
+        await store(batch);
+        if (n % 7 === 0) await Bun.sleep(60);
+        if (isLocal) feed.publish(batch);
+      }
+      await until(() => new Set(watched?.got).size >= all.length);
+      await store([reading('moving', T0 + 5_000, 1)]);
+      await until(() => watched?.got.at(-1) === '5000/1');
+      expect(watched?.got.toSorted()).toEqual([...all, '5000/1'].toSorted());
+    });
+  },
+  TIMEOUT_MS,
+);
 
-test('a reading of the future hides none of the present, and comes once', async () => {
-  await following(['future'], async (feed, [watched]) => {
-    const future = [reading('future', T0 + 1_000, 1)];
-    await store([reading('future', T0 + 1, 1)], future);
-    feed.publish(future);
-    await store([reading('future', T0 + 2, 1)]);
-    await until(() => watched?.got.length === 3);
-    await store([reading('future', T0 + 2_000, 1)]);
-    await until(() => watched?.got.at(-1) === '2000/1');
-    expect(watched?.got).toEqual(['1000/1', '1/1', '2/1', '2000/1']);
-  });
-});
+test(
+  'a reading of the future hides none of the present, and comes once',
+  async () => {
+    await following(['future'], async (feed, [watched]) => {
+      const future = [reading('future', T0 + 1_000, 1)];
+      await store([reading('future', T0 + 1, 1)], future);
+      feed.publish(future);
+      await store([reading('future', T0 + 2, 1)]);
+      await until(() => watched?.got.length === 3);
+      await store([reading('future', T0 + 2_000, 1)]);
+      await until(() => watched?.got.at(-1) === '2000/1');
+      expect(watched?.got).toEqual(['1000/1', '1/1', '2/1', '2000/1']);
+    });
+  },
+  TIMEOUT_MS,
+);
 
-test('a backlog of many pages, and a database that is away meanwhile', async () => {
-  await following(['much'], async (_, [watched]) => {
-    const all = Array.from({ length: 1_000 }, (_, n) => reading('much', T0 + n, n));
-    await store(all.slice(0, 500));
-    await until(() => (watched?.got.length ?? 0) > 0);
-    await database.sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+test(
+  'a backlog of many pages, and a database that is away meanwhile',
+  async () => {
+    await following(['much'], async (_, [watched]) => {
+      const all = Array.from({ length: 1_000 }, (_, n) => reading('much', T0 + n, n));
+      await store(all.slice(0, 500));
+      await until(() => (watched?.got.length ?? 0) > 0);
+      await database.sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
       WHERE application_name = ${APPLICATION}`;
-    await store(all.slice(500));
-    await until(() => (watched?.got.length ?? 0) >= 1_000, 10_000);
-    expect(watched?.got).toEqual(all.map(named));
-  });
-}, 20_000);
+      await store(all.slice(500));
+      await until(() => (watched?.got.length ?? 0) >= 1_000, 10_000);
+      expect(watched?.got).toEqual(all.map(named));
+    });
+  },
+  TIMEOUT_MS,
+);
 
-test('who comes back gets what is stored from then on', async () => {
-  await following(['gone'], async (feed, [watched]) => {
-    await watched?.leave();
-    expect(feed.watched()).toEqual([]);
-    await store([reading('gone', T0 + 1, 1)]);
-    const again = watch(feed, 'gone');
-    const { got } = again;
-    let n = 1;
-    while (got.length === 0 && n < 200) {
-      await store([reading('gone', T0 + ++n, 1)]);
-      await Bun.sleep(10);
-    }
-    expect(got[0]).not.toBe('1/1');
-    await again.leave();
-  });
-}, 20_000);
+test(
+  'who comes back gets what is stored from then on',
+  async () => {
+    await following(['gone'], async (feed, [watched]) => {
+      await watched?.leave();
+      expect(feed.watched()).toEqual([]);
+      await store([reading('gone', T0 + 1, 1)]);
+      const again = watch(feed, 'gone');
+      const { got } = again;
+      let n = 1;
+      while (got.length === 0 && n < 200) {
+        await store([reading('gone', T0 + ++n, 1)]);
+        await Bun.sleep(10);
+      }
+      expect(got).not.toBeEmpty();
+      expect(got[0]).not.toBe('1/1');
+      await again.leave();
+    });
+  },
+  TIMEOUT_MS,
+);
