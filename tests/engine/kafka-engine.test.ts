@@ -79,7 +79,7 @@ describe.skipIf(noKafka)('the engine on Kafka', () => {
       const [one, two] = [await stage.start(), await stage.start()];
       await sendDuring(storedIn(stage, 200, [one, two]));
       const { server } = stage.log.kafka;
-      await sendDuring((server?.stop('SIGKILL') as Promise<void>).then(() => server?.start()));
+      await sendDuring(Promise.resolve(server?.stop('SIGKILL')).then(() => server?.start()));
       await expectOnce([one, two]);
     },
     120_000,

@@ -55,7 +55,7 @@ test('a later signal ends a stop that takes long, and still nothing is left runn
     const signalledAt = performance.now();
     const exited = app.exited();
     let code: number | null | undefined;
-    exited.then((value) => {
+    void exited.then((value) => {
       code = value;
     });
     while (code === undefined && performance.now() - signalledAt < 8_000) {
