@@ -45,7 +45,7 @@ export function makeRecords(workload: Workload): BenchRecord[] {
     const device = i % devices;
     const sequence = Math.floor(i / devices);
     const user = userName(device % users);
-    const hot = Math.floor((sequence + device * 7) / period) % 2 === 1;
+    const hot = Math.floor((sequence + ((device * 7) % period)) / period) % 2 === 1;
     const time = new Date(START_MS + sequence * 1000).toISOString();
     const temperature = (hot ? 90 : 50) + (i % 100) / 10;
     const extra = `{"pressure":${100 + (i % 5)},"engine":{"rpm":${3000 + (i % 1000)}},"vibration":${i % 8}}`;
