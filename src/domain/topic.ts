@@ -5,6 +5,11 @@ export interface TopicNames {
   deviceId: string;
 }
 
+/** One device as one text: the key of its log records, and of it in maps. No name holds a slash. */
+export function deviceKey({ userId, deviceId }: TopicNames): string {
+  return `${userId}/${deviceId}`;
+}
+
 export interface TopicPattern {
   /** The subscription that takes in every such topic: `users/+/devices/+/telemetry`. */
   readonly filter: string;

@@ -2,6 +2,7 @@ import { evaluate, NO_MEMORY } from '../domain/alert.ts';
 import { HEARTBEAT_TOPIC, type LogRecord } from '../domain/log.ts';
 import type { RuleSet } from '../domain/rule.ts';
 import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
+import { deviceKey } from '../domain/topic.ts';
 import type { DeviceState } from '../store/device-state.ts';
 import { addReading, type Batch } from './batch.ts';
 import type { Decoded } from './decode.ts';
@@ -14,11 +15,6 @@ export interface EvaluateContext {
   /** A device's state as of the last record, undefined for one never seen. */
   stateOf(key: string): DeviceState | undefined;
   rules: ReadonlyMap<string, RuleSet>;
-}
-
-/** The key of a device in caches and batches. */
-export function deviceKey(userId: string, deviceId: string): string {
-  return `${userId}/${deviceId}`;
 }
 
 /** Adds one decoded record to the batch: its reading or dead letter, and what the rules say. */
@@ -54,7 +50,7 @@ export function addRecord(
     batch.kinds.replay++;
     return;
   }
-  const key = deviceKey(reading.userId, reading.deviceId);
+  const key = deviceKey(reading);
   const before = batch.devices.get(key) ?? context.stateOf(key);
   const future = reading.time > arrival + context.maxClockSkew;
   const after: DeviceState = {

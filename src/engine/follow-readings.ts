@@ -1,10 +1,11 @@
 import type { Logger } from 'pino';
 import type { Model } from '../domain/model.ts';
+import { deviceKey } from '../domain/topic.ts';
 import type { Sql } from '../store/connection.ts';
 import { type DeviceHead, deviceHeads } from '../store/device-heads.ts';
 import { type ReadingRange, readingsBetween } from '../store/readings-between.ts';
 import type { ReadingPosition } from '../store/readings-page.ts';
-import { type Device, deviceText, type ReadingFeed } from './reading-feed.ts';
+import type { Device, ReadingFeed } from './reading-feed.ts';
 
 /** Reads what other processes store of the devices that somebody watches here. */
 export interface ReadingFollower {
@@ -90,14 +91,14 @@ export function createReadingFollower(
       return;
     }
     const found = await deviceHeads(sql, devices);
-    const heads = new Map(found.map((head) => [deviceText(head), head]));
+    const heads = new Map(found.map((head) => [deviceKey(head), head]));
     const known = devices.flatMap((device) => followed.get(device) ?? []);
     for (const group of inGroups(known.filter(hasMoved), GROUP)) await readOn(group);
     const begun: Followed[] = [];
     const added = devices.filter((device) => !followed.has(device));
     for (const group of inGroups(added, GROUP)) begun.push(...(await begin(group, heads)));
     followed = new Map([...known, ...begun].map((entry) => [entry.device, entry]));
-    for (const entry of known) entry.head = heads.get(deviceText(entry.device)) ?? null;
+    for (const entry of known) entry.head = heads.get(deviceKey(entry.device)) ?? null;
   }
 
   /** Where a watch begins: behind all that is stored at the newest time. */
@@ -106,7 +107,7 @@ export function createReadingFollower(
     heads: ReadonlyMap<string, DeviceHead>,
   ): Promise<Followed[]> {
     const entries = devices.map((device): Followed => {
-      const head = heads.get(deviceText(device)) ?? null;
+      const head = heads.get(deviceKey(device)) ?? null;
       const time = head?.newestTime ?? null;
       const read = time === null ? null : { time, sequenceId: Number.MIN_SAFE_INTEGER };
       return { device, read, version: head?.version ?? 0, head };
@@ -135,9 +136,9 @@ export function createReadingFollower(
       if (ranges.length === 0) return;
       const readings = await readingsBetween(sql, model, { ranges, limit: PAGE });
       take(readings);
-      const byDevice = Map.groupBy(readings, deviceText);
+      const byDevice = Map.groupBy(readings, deviceKey);
       left = left.filter((entry) => {
-        const own = byDevice.get(deviceText(entry.device)) ?? [];
+        const own = byDevice.get(deviceKey(entry.device)) ?? [];
         entry.read = own.at(-1) ?? entry.read;
         return own.length === PAGE;
       });

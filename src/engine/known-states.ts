@@ -1,8 +1,8 @@
+import { deviceKey } from '../domain/topic.ts';
 import type { Sql } from '../store/connection.ts';
 import { type DeviceState, loadDeviceStates } from '../store/device-state.ts';
 import type { Batch } from './batch.ts';
 import type { Decoded } from './decode.ts';
-import { deviceKey } from './evaluate.ts';
 import type { PersistentWriter } from './persist.ts';
 
 /** The states of the devices that were heard of last, as committed; the database has the others. */
@@ -41,7 +41,7 @@ export function createKnownStates(
     for (const one of decoded) {
       if (!one.ok) continue;
       const { userId, deviceId } = one.reading;
-      const key = deviceKey(userId, deviceId);
+      const key = deviceKey({ userId, deviceId });
       if (found.has(key) || missing.has(key) || open.devices.has(key)) continue;
       const state = inFlight?.devices.get(key) ?? states.get(key);
       if (state !== undefined) found.set(key, state);
@@ -51,7 +51,7 @@ export function createKnownStates(
     const devices = [...missing.values()];
     const load = (sql: Sql) => loadDeviceStates(sql, devices);
     for (const state of await writer.query('reading the states of devices', load)) {
-      found.set(deviceKey(state.userId, state.deviceId), state);
+      found.set(deviceKey(state), state);
     }
     for (const key of missing.keys()) keep(key, found.get(key));
     return found;

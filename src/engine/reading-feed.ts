@@ -1,5 +1,6 @@
 import type { Reading } from '../domain/reading.ts';
 import type { Micros } from '../domain/time.ts';
+import { deviceKey } from '../domain/topic.ts';
 
 /** Committed readings, as they come, for those who watch one device. */
 export interface ReadingFeed {
@@ -51,7 +52,7 @@ export function createReadingFeed(options: { capacity: number }): ReadingFeed {
   let onWatch = (): void => {};
 
   function groupOf(device: Device): Group {
-    const key = deviceText(device);
+    const key = deviceKey(device);
     let group = groups.get(key);
     if (group === undefined) {
       group = { device, watchers: new Set(), recent: new Map(), readUpTo: 0 };
@@ -70,7 +71,7 @@ export function createReadingFeed(options: { capacity: number }): ReadingFeed {
       'abort',
       () => {
         group.watchers.delete(watcher);
-        const key = deviceText(device);
+        const key = deviceKey(device);
         if (group.watchers.size === 0 && groups.get(key) === group) groups.delete(key);
         end(watcher, 'ended');
       },
@@ -98,7 +99,7 @@ export function createReadingFeed(options: { capacity: number }): ReadingFeed {
       const nowMs = performance.now();
       const touched = new Set<Group>();
       for (const reading of readings) {
-        const group = groups.get(deviceText(reading));
+        const group = groups.get(deviceKey(reading));
         if (group === undefined) continue;
         publishTo(group, reading, nowMs);
         touched.add(group);
@@ -110,7 +111,7 @@ export function createReadingFeed(options: { capacity: number }): ReadingFeed {
       onWatch = listener;
     },
     readUpTo(device, time) {
-      const group = groups.get(deviceText(device));
+      const group = groups.get(deviceKey(device));
       if (group !== undefined) group.readUpTo = time;
     },
     close() {
@@ -119,11 +120,6 @@ export function createReadingFeed(options: { capacity: number }): ReadingFeed {
       }
     },
   };
-}
-
-/** Neither part of a topic holds a slash. */
-export function deviceText({ userId, deviceId }: Device): string {
-  return `${userId}/${deviceId}`;
 }
 
 function end(watcher: Watcher, state: 'ended' | 'overrun'): void {

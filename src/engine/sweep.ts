@@ -1,9 +1,9 @@
 import { reconcile } from '../domain/alert.ts';
 import type { RuleSet } from '../domain/rule.ts';
+import { deviceKey } from '../domain/topic.ts';
 import type { Sql } from '../store/connection.ts';
 import { type DeviceState, loadFiringDevices } from '../store/device-state.ts';
 import { type Batch, createBatch } from './batch.ts';
-import { deviceKey } from './evaluate.ts';
 import type { PersistentWriter } from './persist.ts';
 
 /** Resolves open episodes of devices that may stay silent, after a change of their rules. */
@@ -68,7 +68,7 @@ function reconcileInto(batch: Batch, device: DeviceState, ruleSet: RuleSet | und
   if (ruleSet === undefined) return;
   const { memory, transitions } = reconcile(device.memory, device, ruleSet);
   if (memory === device.memory) return;
-  const key = deviceKey(device.userId, device.deviceId);
+  const key = deviceKey(device);
   batch.devices.set(key, { ...device, version: device.version + 1, memory });
   batch.transitions.push(...transitions);
   batch.ruleVersions.set(device.userId, ruleSet.version);

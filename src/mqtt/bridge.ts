@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { type LogAppender, type LogMessage, MESSAGE_TOO_LARGE } from '../domain/log.ts';
-import type { TopicPattern } from '../domain/topic.ts';
+import { deviceKey, type TopicPattern } from '../domain/topic.ts';
 import { type BackoffOptions, createBackoff } from './backoff.ts';
 import type { BridgeMessage } from './bridge-intake.ts';
 import { type BridgeSession, openSession, orAborted } from './bridge-session.ts';
@@ -145,7 +145,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     counters.received++;
     if (isRepeated) counters.repeated++;
     const names = telemetry.match(topic);
-    const key = names && `${names.userId}/${names.deviceId}`;
+    const key = names && deviceKey(names);
     const message: LogMessage = { topic, key, value: payload };
     try {
       if (cutFrom !== null) throw tooLarge(cutFrom, sessionOptions.maxPacketBytes);

@@ -1,6 +1,6 @@
 import type { Client } from 'aedes';
 import type { LogAppender } from '../domain/log.ts';
-import type { TopicPattern } from '../domain/topic.ts';
+import { deviceKey, type TopicPattern } from '../domain/topic.ts';
 import type { Inflow } from './inflow.ts';
 import type { Persistence } from './persistence.ts';
 import type { BrokerPacket } from './stored-packet.ts';
@@ -46,7 +46,7 @@ export function createIngest(deps: IngestDeps): Ingest {
   async function append(packet: BrokerPacket): Promise<void> {
     const topic = packet.topic ?? '';
     const names = telemetry.match(topic);
-    const key = names && `${names.userId}/${names.deviceId}`;
+    const key = names && deviceKey(names);
     await appender.append({ topic, key, value: bytesOf(packet) });
     stats.appended++;
   }

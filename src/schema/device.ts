@@ -1,4 +1,5 @@
 import type { Micros } from '../domain/time.ts';
+import { deviceKey } from '../domain/topic.ts';
 import type { DeviceRow } from '../store/device-columns.ts';
 import { type DeviceKey, devicesByKey } from '../store/devices-by-key.ts';
 import { devicesPage } from '../store/devices-page.ts';
@@ -6,11 +7,6 @@ import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
 import type { Context } from './context.ts';
 import { requestLoader } from './request-loader.ts';
-
-/** Both names hold no `/`, as they are levels of a topic. */
-export function deviceKey({ userId, deviceId }: DeviceKey): string {
-  return `${userId}/${deviceId}`;
-}
 
 /** Null where there is no such device. */
 export const deviceLoader = requestLoader<DeviceKey, DeviceRow | null>(async (keys, { sql }) => {

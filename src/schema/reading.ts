@@ -1,12 +1,11 @@
 import type { Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
-import { isTopicName } from '../domain/topic.ts';
+import { deviceKey, isTopicName } from '../domain/topic.ts';
 import type { DeviceKey } from '../store/devices-by-key.ts';
 import { latestReadings } from '../store/latest-readings.ts';
 import { readingsPage } from '../store/readings-page.ts';
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
-import { deviceKey } from './device.ts';
 import { badArgument } from './errors.ts';
 import { requestLoader } from './request-loader.ts';
 import { delivered, deliveries } from './subscription.ts';
