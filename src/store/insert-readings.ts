@@ -8,14 +8,12 @@ import { sqlType } from './readings-schema.ts';
 /**
  * Inserts readings, leaving out those whose key is there already: slower than COPY, but it takes a
  * redelivery.
- *
- * @returns how many were new
  */
 export async function insertReadings(
   tx: TransactionSql,
   model: Model,
   rows: readonly StoredReading[],
-): Promise<number> {
+): Promise<void> {
   const columns = [
     'time timestamptz',
     'user_id text',
@@ -27,12 +25,11 @@ export async function insertReadings(
     `${model.extraColumn} jsonb`,
   ];
   const names = [...model.key, ...model.columnNames, model.extraColumn].join(', ');
-  const result = await tx.unsafe(
+  await tx.unsafe(
     `INSERT INTO ${model.table} (${names})
      SELECT ${names} FROM json_to_recordset(${literal(encodeJson(model, rows))}::json) AS r(${columns.join(', ')})
      ON CONFLICT DO NOTHING`,
   );
-  return result.count;
 }
 
 /** The rows as JSON text. The undeclared fields go in as they are, so no digit is lost. */
