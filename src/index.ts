@@ -12,9 +12,10 @@ const log = createProcessLog(config.logLevel);
 const startedAt = performance.now();
 const stopping = new AbortController();
 let stoppingSince: number | null = null;
-const starting = startApp(config, log.logger, stopping.signal);
+// Before the start, whose first steps leave files behind: a signal from then on stops in order.
 process.on('SIGINT', stop);
 process.on('SIGTERM', stop);
+const starting = startApp(config, log.logger, stopping.signal);
 
 try {
   const app = await starting;
