@@ -21,7 +21,7 @@ import {
 } from './modes.ts';
 import { connectMqtt } from './mqtt/client.ts';
 import { createReleases, type Releases } from './releases.ts';
-import { createAuthenticate } from './schema/authenticate.ts';
+import { type Authenticate, createAuthenticate } from './schema/authenticate.ts';
 import { startServer } from './schema/server.ts';
 import { type AlertEventTail, createAlertEventTail } from './store/alert-event-tail.ts';
 import { createNotifications } from './store/notifications.ts';
@@ -95,7 +95,7 @@ async function startParts(around: Surroundings): Promise<App> {
     feed: engine.feed,
     engineStatus: engine.status,
     readiness: () => readiness(engine, log),
-    authenticate: config.authJwtSecret === null ? null : createAuthenticate(config.authJwtSecret),
+    authenticate: authentication(config, logger),
     logger,
   });
   releases.add('API', () => server.close());
@@ -106,6 +106,13 @@ async function startParts(around: Surroundings): Promise<App> {
     dataDir,
     stop: () => releases.releaseAll(),
   };
+}
+
+function authentication(config: Config, logger: Logger): Authenticate | null {
+  const { authJwtSecret: secret, authJwksUrl, authIssuer: issuer, authAudience: audience } = config;
+  if (secret === null && authJwksUrl === null) return null;
+  const keys = secret === null ? { jwksUrl: authJwksUrl as string } : { secret };
+  return createAuthenticate({ keys, issuer, audience, logger });
 }
 
 function takeDataFolder(config: Config, releases: Releases): string {

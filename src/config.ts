@@ -1,17 +1,16 @@
 /** The environment, read here and nowhere else. docs/configuration.md is made from this table. */
 import { z } from 'zod';
+import { API_SETTINGS, apiContradictions, openDoor } from './config/api.ts';
 import { KAFKA_SETTINGS, kafkaContradictions } from './config/kafka.ts';
 import {
   address,
   duration,
   folder,
   integer,
-  isLoopback,
   type Kind,
   oneOf,
   pemFile,
   port,
-  secret,
   size,
   text,
   url,
@@ -32,16 +31,10 @@ export const SETTINGS = {
     'HOST',
     address,
     '127.0.0.1',
-    'Address of the API. Another than loopback needs `AUTH_JWT_SECRET`. The embedded broker and ' +
-      'PostgreSQL stay on loopback.',
+    'Address of the API. Another than loopback needs tokens. The embedded broker and PostgreSQL ' +
+      'stay on loopback.',
   ),
-  authJwtSecret: setting(
-    'AUTH_JWT_SECRET',
-    secret,
-    null,
-    'Secret of the HS256 tokens that HTTP and WebSocket then ask for: `sub` is the user, and ' +
-      '`"role": "operator"` makes an operator. Unset: only loopback may ask, as operator.',
-  ),
+  ...API_SETTINGS,
   port: setting('PORT', port, '4000', 'GraphQL, GraphiQL, WebSocket and health checks.'),
   mqttPort: setting('MQTT_PORT', port, '1883', 'The embedded MQTT broker.'),
   mqttUrl: setting(
@@ -235,19 +228,9 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
         const { name, kind } = SETTINGS[issue.path[0] as keyof Config];
         return `${name}: ${shown(kind, env[name] ?? '')} ${issue.message}`;
       });
-  faults.push(...openDoor(env), ...unknownSettings(env, names));
+  faults.push(...openDoor(env, SETTINGS.host.default), ...unknownSettings(env, names));
   if (faults.length > 0 || !result.success) throw new ConfigError(faults);
   return result.data as Config;
-}
-
-/** Whoever may ask without a token is the operator: so only this machine may. */
-function openDoor(env: Record<string, string | undefined>): string[] {
-  const host = env.HOST || SETTINGS.host.default;
-  if (env.AUTH_JWT_SECRET || isLoopback(host) || !address.schema.safeParse(host).success) return [];
-  return [
-    `HOST: "${host}" is not a loopback address, and there is no authentication; write 127.0.0.1, ` +
-      'or set AUTH_JWT_SECRET',
-  ];
 }
 
 /** A value as a fault shows it. */
@@ -276,7 +259,7 @@ function contradictions(config: Config): string[] {
   if (config.databaseDirectUrl !== null && config.databaseUrl === null) {
     faults.push('DATABASE_DIRECT_URL: set without DATABASE_URL; set both, or only DATABASE_URL');
   }
-  faults.push(...kafkaContradictions(config));
+  faults.push(...apiContradictions(config), ...kafkaContradictions(config));
   return faults;
 }
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { type App, startApp } from './app.ts';
+import { hasTokens } from './config/api.ts';
 import { type Config, ConfigError, loadConfig, redactUrl } from './config.ts';
 import { StartError } from './domain/start-error.ts';
 import { createProcessLog } from './logger.ts';
@@ -97,7 +98,7 @@ function announce(app: App): void {
     `  Database   ${redactUrl(app.databaseUrl)}${password}`,
     ...(app.dataDir === null ? [] : [`  Data       ${app.dataDir}`]),
     '',
-    config.authJwtSecret === null
+    !hasTokens(config)
       ? 'No authentication is set up: only this machine can reach it, and whoever does is the operator.'
       : 'The API asks for tokens: Authorization: Bearer <JWT>, or connectionParams over WebSocket.',
     // At a broker of somebody's own we don't know what a stranger's client has to show.

@@ -1,10 +1,19 @@
+import { hasTokens } from './config/api.ts';
+import { isLoopback } from './config/kinds.ts';
 import { type Config, SETTINGS } from './config.ts';
 
 /** What is allowed, and may not be what was meant: a line each, for the start. */
 export function warningsOf(
-  config: Pick<Config, 'kafkaBrokers' | 'mqttUrl' | 'authJwtSecret'>,
+  config: Pick<Config, 'kafkaBrokers' | 'mqttUrl' | 'authJwtSecret' | 'authJwksUrl'>,
 ): string[] {
   const warnings: string[] = [];
+  const keysAt = config.authJwksUrl === null ? null : new URL(config.authJwksUrl);
+  if (keysAt?.protocol === 'http:' && !isLoopback(keysAt.hostname)) {
+    warnings.push(
+      `${SETTINGS.authJwksUrl.name} is read without TLS: whoever is on the way can replace the keys ` +
+        'and make tokens; use https:// outside of a network of your own',
+    );
+  }
   if (config.mqttUrl !== null) return warnings;
   if (config.kafkaBrokers !== null) {
     warnings.push(
@@ -12,9 +21,10 @@ export function warningsOf(
         'broker of its own, and alerts reach the users of one only; set MQTT_URL, or start one replica',
     );
   }
-  if (config.authJwtSecret !== null) {
+  if (hasTokens(config)) {
+    const { authJwtSecret, authJwksUrl } = SETTINGS;
     warnings.push(
-      `${SETTINGS.authJwtSecret.name} guards the API only: the embedded MQTT broker, on loopback, ` +
+      `${(config.authJwtSecret === null ? authJwksUrl : authJwtSecret).name} guards the API only: the embedded MQTT broker, on loopback, ` +
         'asks for no login; set MQTT_URL to a broker that does',
     );
   }

@@ -23,6 +23,16 @@ describe('values', () => {
     expect(loadConfig({})).toEqual({
       host: '127.0.0.1',
       authJwtSecret: null,
+      authJwksUrl: null,
+      authIssuer: null,
+      authAudience: null,
+      allowedOrigins: null,
+      introspection: 'on',
+      persistedDocuments: null,
+      persistedOnly: 'off',
+      requestTimeoutMs: 30_000,
+      maxWebSockets: 5_000,
+      maxSubscriptions: 100,
       port: 4000,
       mqttPort: 1883,
       mqttUrl: null,
@@ -138,6 +148,13 @@ describe('faults', () => {
     ['HOST', '0.0.0.0', 'is not a loopback address, and there is no authentication'],
     ['HOST', 'example.org', 'is not an address to listen on'],
     ['AUTH_JWT_SECRET', 'too short', 'a secret of 32 characters or more'],
+    ['AUTH_JWKS_URL', 'id.example/jwks.json', 'https://host/path'],
+    ['AUTH_JWKS_URL', 'https://id.example:99999/jwks', 'https://host/path'],
+    ['AUTH_JWKS_URL', 'file:///etc/jwks.json', 'https://host/path'],
+    ['ALLOWED_ORIGINS', 'app.example.org', 'https://app.example.org'],
+    ['ALLOWED_ORIGINS', 'https://app.example.org/', 'without paths'],
+    ['PERSISTED_DOCUMENTS', '/nowhere/documents.json', 'write the path of one'],
+    ['REQUEST_TIMEOUT', '1h', 'a duration from 1s to 60s'],
     ['MAX_CLOCK_SKEW', '5', 'write such as 90s, 5m or PT5M'],
     ['MAX_CLOCK_SKEW', 'PT', 'is not a duration'],
     ['MAX_CLOCK_SKEW', 'P1M', 'is not a duration'],
@@ -184,6 +201,26 @@ describe('faults', () => {
     const AUTH_JWT_SECRET = 'k'.repeat(32);
     expect(loadConfig({ HOST: '0.0.0.0', AUTH_JWT_SECRET }).host).toBe('0.0.0.0');
     expect(faultsOf({ AUTH_JWT_SECRET: 'my short one' })[0]).not.toContain('short one');
+  });
+
+  test('tokens have one kind of key, and what needs tokens says so', () => {
+    const AUTH_JWT_SECRET = 'k'.repeat(32);
+    const AUTH_JWKS_URL = 'https://id.example/jwks.json';
+    expect(loadConfig({ HOST: '0.0.0.0', AUTH_JWKS_URL }).host).toBe('0.0.0.0');
+    expect(faultsOf({ AUTH_JWT_SECRET, AUTH_JWKS_URL })).toEqual([
+      expect.stringContaining('set one of the two'),
+    ]);
+    for (const [name, value] of [
+      ['AUTH_ISSUER', 'https://id.example'],
+      ['AUTH_AUDIENCE', 'pulsegraph'],
+      ['ALLOWED_ORIGINS', '*'],
+    ] as const) {
+      expect(faultsOf({ [name]: value })).toEqual([expect.stringMatching(`^${name}: .*AUTH_JWT`)]);
+      expect(() => loadConfig({ [name]: value, AUTH_JWT_SECRET })).not.toThrow();
+    }
+    expect(faultsOf({ PERSISTED_ONLY: 'on' })).toEqual([
+      expect.stringContaining('set PERSISTED_DOCUMENTS too'),
+    ]);
   });
 
   test('the port of an embedded part that is not started clashes with nothing', () => {

@@ -120,6 +120,45 @@ export function url(schemes: string[], example: string): Kind<string> {
   return { ...kind('URL', what, `write ${example}`, parse), isUrl: true };
 }
 
+/** A JSON file of GraphQL documents by their ids, as codegen and Relay write it. */
+export const documentsFile: Kind<Record<string, string>> = kind(
+  'JSON file',
+  'a JSON file {"id": "document", ...} that can be read',
+  'write the path of one',
+  (value) => {
+    try {
+      const content: unknown = JSON.parse(readFileSync(value, 'utf8'));
+      return z.record(z.string(), z.string()).safeParse(content).data ?? null;
+    } catch {
+      return null;
+    }
+  },
+);
+
+/** A whole URL of the web. */
+export const webUrl: Kind<string> = {
+  ...kind(
+    'URL',
+    'a URL that begins with https:// or http://',
+    'write https://host/path',
+    (value) => (/^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : null),
+  ),
+  isUrl: true,
+};
+
+/** Origins of web pages with commas between, or `*` for any. */
+export const origins: Kind<'*' | string[]> = kind(
+  'origin list, or *',
+  'a list of origins',
+  'write https://app.example.org,http://localhost:5173 without paths',
+  (value) => {
+    if (value === '*') return value;
+    const list = value.split(',').map((one) => one.trim());
+    const isOrigin = (one: string) => /^https?:/.test(one) && URL.parse(one)?.origin === one;
+    return list.every(isOrigin) ? list : null;
+  },
+);
+
 /** `host:port`, with commas between several. */
 export const brokers: Kind<string[]> = {
   label: 'host:port list',

@@ -9,7 +9,7 @@ import { type Connection, connectionType, page, pageComplexity } from './connect
 import type { Context } from './context.ts';
 import { requestLoader } from './request-loader.ts';
 import { ruleSetLoader } from './rule-set.ts';
-import { maySee, requireOperator } from './viewer.ts';
+import { maySee, ownUser, requireOperator } from './viewer.ts';
 
 /** Null where there is no such alert. */
 export const alertLoader = requestLoader<string, AlertRow | null>(
@@ -204,10 +204,8 @@ function defineCounts(builder: Builder): void {
       description: 'Firing alerts, one entry for each severity; an operator gets all users.',
       args: { userId: t.arg.id() },
       resolve: async (_, args, context) => {
-        const { viewer, sql } = context;
-        const userId = args.userId ?? (viewer.kind === 'user' ? viewer.userId : null);
-        const hidden = userId !== null && !maySee(context, userId);
-        const rows = hidden ? [] : await alertCounts(sql, userId);
+        const userId = args.userId ?? ownUser(context);
+        const rows = maySee(context, userId) ? await alertCounts(context.sql, userId) : [];
         return SEVERITIES.map((severity) => ({
           severity,
           count: rows.find((row) => row.severity === severity)?.count ?? 0,

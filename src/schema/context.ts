@@ -6,8 +6,11 @@ import type { EngineStatus } from '../engine/status.ts';
 import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import type { Sql } from '../store/connection.ts';
 
-/** Who asks. An operator sees everything, a user only what is theirs. */
-export type Viewer = { kind: 'operator' } | { kind: 'user'; userId: string };
+/** Who asks. An operator sees everything, a user what is theirs, a device itself. */
+export type Viewer =
+  | { kind: 'operator' }
+  | { kind: 'user'; userId: string }
+  | { kind: 'device'; userId: string; deviceId: string };
 
 /** What the resolvers work on; the same for all requests. */
 export interface SchemaDeps {

@@ -49,6 +49,16 @@ export function defineDevice(builder: Builder): void {
       }),
     }),
   });
+  builder.queryField('myDevice', (t) =>
+    t.field({
+      type: 'Device',
+      nullable: true,
+      description:
+        "The device of the caller's token, once a message of it is stored; null for any other caller.",
+      resolve: (_, __, context) =>
+        context.viewer.kind === 'device' ? deviceLoader(context).load(context.viewer) : null,
+    }),
+  );
   const Connection = connectionType(builder, 'Device');
   builder.objectFields('User', (t) => ({
     device: t.field({

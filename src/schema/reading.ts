@@ -9,7 +9,7 @@ import { connectionType, page, pageComplexity } from './connection.ts';
 import { badArgument } from './errors.ts';
 import { requestLoader } from './request-loader.ts';
 import { delivered, deliveries } from './subscription.ts';
-import { subjectUser } from './viewer.ts';
+import { subjectDevice } from './viewer.ts';
 
 /** Null where the device has no reading that is still stored. */
 const latestLoader = requestLoader<DeviceKey, Reading | null>(async (keys, { sql, model }) => {
@@ -116,7 +116,7 @@ function definePush(builder: Builder): void {
         'be left out. A subscriber that falls too far behind is told so and ended.',
       args: { userId: t.arg.id(), deviceId: t.arg.id({ required: true }) },
       subscribe: (_, args, context) => {
-        const device = { userId: subjectUser(context, args.userId), deviceId: args.deviceId };
+        const device = subjectDevice(context, args);
         for (const [name, value] of Object.entries(device)) {
           if (!isTopicName(value)) throw badArgument(name, 'empty, or holds /, +, # or NUL');
         }

@@ -9,7 +9,7 @@ const key = new TextEncoder().encode(SECRET);
 let here: Stage;
 
 beforeAll(async () => {
-  here = await stage({ authenticate: createAuthenticate(SECRET) });
+  here = await stage({ authenticate: createAuthenticate({ keys: { secret: SECRET } }) });
   await here.sql`INSERT INTO user_configs (user_id, rules) VALUES ('ann', '[]'), ('bob', '[]')`;
 });
 afterAll(() => here.close());
@@ -113,7 +113,7 @@ test('any page may ask, as it needs a token to be heard', async () => {
 test('a stranger does not learn why the process is not ready', async () => {
   const reason = 'partition 3 is WAITING: password authentication failed for user "pulse"';
   const unready = await stage({
-    authenticate: createAuthenticate(SECRET),
+    authenticate: createAuthenticate({ keys: { secret: SECRET } }),
     readiness: () => ({ ok: false, reason }),
   });
   try {
@@ -156,7 +156,10 @@ test('an event stream ends with its token, and says so', async () => {
 }, 15_000);
 
 test('event streams are bounded, and one that is left makes room', async () => {
-  const bounded = await stage({ authenticate: createAuthenticate(SECRET), maxStreams: 2 });
+  const bounded = await stage({
+    authenticate: createAuthenticate({ keys: { secret: SECRET } }),
+    maxStreams: 2,
+  });
   try {
     const query = 'subscription { readings(deviceId: "d") { time } }';
     const jwt = await token({ sub: 'ann' });

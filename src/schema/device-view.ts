@@ -1,0 +1,44 @@
+import { GraphQLError, isIntrospectionType, type ValidationRule } from 'graphql';
+
+/**
+ * What a device's token may ask; every other field does not exist for it, also one that is added
+ * later. A value lists fields, null is the whole type. A leaf that names its user is no secret of
+ * anybody's: it is in the token.
+ */
+const SEEN: Record<string, readonly string[] | null> = {
+  Query: ['myDevice'],
+  Mutation: ['publishReading'],
+  Subscription: ['readings'],
+  Device: [
+    'id',
+    'deviceId',
+    'user',
+    'firstSeenAt',
+    'lastSeenAt',
+    'latest',
+    'readings',
+    'telemetry',
+  ],
+  User: ['id'],
+  Reading: null,
+  ReadingConnection: null,
+  ReadingEdge: null,
+  PageInfo: null,
+  TelemetrySeries: null,
+  TelemetryPoint: null,
+};
+
+/** Refuses, as a schema without them would, the fields that a device may not ask. */
+export const OnlyWhatADeviceMaySee: ValidationRule = function OnlyWhatADeviceMaySee(context) {
+  return {
+    Field(node) {
+      const type = context.getParentType();
+      const field = node.name.value;
+      if (!type || isIntrospectionType(type) || field.startsWith('__')) return;
+      const fields = Object.hasOwn(SEEN, type.name) ? SEEN[type.name] : [];
+      if (fields === null || fields?.includes(field)) return;
+      const message = `Cannot query field "${field}" on type "${type.name}": a device asks for itself only.`;
+      context.reportError(new GraphQLError(message, { nodes: node }));
+    },
+  };
+};
