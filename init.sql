@@ -386,4 +386,14 @@ ALTER TABLE dead_letters
 CREATE INDEX dead_letters_unpublished ON dead_letters (log_id, log_topic, partition, "offset")
   WHERE published_at IS NULL;
 INSERT INTO schema_migrations (version, name) VALUES (8, 'dead letter topic');
+
+-- 9: dead letter replay
+ALTER TABLE dead_letters
+  -- When it was last put back into the log, and by whom; null before.
+  ADD COLUMN replayed_at timestamptz,
+  ADD COLUMN replayed_by text;
+-- Also counts by reason, without reading the payloads.
+DROP INDEX dead_letters_reason;
+CREATE INDEX dead_letters_reason ON dead_letters (reason, id) INCLUDE (replayed_at);
+INSERT INTO schema_migrations (version, name) VALUES (9, 'dead letter replay');
 COMMIT;

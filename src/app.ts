@@ -4,6 +4,7 @@ import type { Config } from './config.ts';
 import { type Database, explained, startDatabase } from './database.ts';
 import { orAborted } from './domain/or-aborted.ts';
 import { openDataFolder } from './embedded/data-folder.ts';
+import { createDecoder } from './engine/decode.ts';
 import { createHeartbeat } from './engine/heartbeat.ts';
 import { createEngine, type Engine } from './engine/index.ts';
 import { createJanitor, type Retention } from './engine/janitor.ts';
@@ -94,6 +95,8 @@ async function startParts(around: Surroundings): Promise<App> {
     rules,
     feed: engine.feed,
     engineStatus: engine.status,
+    appender: log.appender,
+    decode: createDecoder(model, config),
     readiness: () => readiness(engine, log),
     authenticate: authentication(config, logger),
     logger,

@@ -29,6 +29,7 @@ export const MESSAGE_TOO_LARGE = 'MESSAGE_TOO_LARGE';
 
 /** A message on its way into the log. */
 export interface LogMessage {
+  /** Of MQTT; empty where the value is an envelope that names it. */
   topic: string;
   /**
    * Decides the partition: `user_id/device_id`, or null for a message without an owner, which may

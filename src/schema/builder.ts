@@ -7,8 +7,10 @@ import type { Issue, Operator, Rule, Severity } from '../domain/rule.ts';
 import type { Fill, TelemetryPoint } from '../domain/telemetry-fill.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Zone } from '../domain/zone.ts';
+import type { ReplayResult } from '../engine/replay-dead-letters.ts';
 import type { LaneState, LaneStatus } from '../engine/status.ts';
 import type { AlertRow } from '../store/alert-columns.ts';
+import type { DeadLetterCount } from '../store/count-dead-letters.ts';
 import type { DeadLetterRow } from '../store/dead-letters-page.ts';
 import type { PageInfo } from './connection.ts';
 import type { Context } from './context.ts';
@@ -65,6 +67,8 @@ export interface SchemaTypes {
     IngestCounters: IngestStatus['counters'];
     Lane: LaneStatus;
     DeadLetter: DeadLetterRow;
+    DeadLetterCount: DeadLetterCount;
+    ReplayResult: ReplayResult;
     PageInfo: PageInfo;
   };
   Inputs: {

@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
+import type { LogAppender } from '../domain/log.ts';
 import type { Model } from '../domain/model.ts';
+import type { Decode } from '../engine/decode.ts';
 import type { ReadingFeed } from '../engine/reading-feed.ts';
 import type { RuleBook } from '../engine/rule-book.ts';
 import type { EngineStatus } from '../engine/status.ts';
@@ -16,11 +18,14 @@ export type Viewer =
 export interface SchemaDeps {
   sql: Sql;
   model: Model;
-  logger: Pick<Logger, 'warn' | 'error'>;
+  logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   tail: AlertEventTail;
   feed: ReadingFeed;
   rules: Pick<RuleBook, 'poke'>;
   engineStatus: () => EngineStatus;
+  /** The way into the log, and what is made of a record that comes out of it. */
+  appender: LogAppender;
+  decode: Decode;
 }
 
 /** How a request came, as far as it bounds what a subscription may do. */

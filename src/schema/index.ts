@@ -8,6 +8,7 @@ import { defineDeadLetter } from './dead-letter.ts';
 import { defineDevice } from './device.ts';
 import { defineIngest } from './ingest.ts';
 import { defineIssue } from './issue.ts';
+import { definePublishReading } from './publish-reading.ts';
 import { defineReading } from './reading.ts';
 import { defineRule } from './rule.ts';
 import { defineRuleInput } from './rule-input.ts';
@@ -36,5 +37,6 @@ export function createSchema(model: Model): GraphQLSchema {
   defineAlertEvent(builder);
   defineIngest(builder);
   defineDeadLetter(builder);
+  definePublishReading(builder);
   return builder.toSchema();
 }

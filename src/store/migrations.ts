@@ -35,6 +35,7 @@ export function migrations(model: Model): Migration[] {
     { version: 6, name: 'wake-ups', sql: WAKE_UPS },
     { version: 7, name: 'retention', sql: RETENTION },
     { version: 8, name: 'dead letter topic', sql: DEAD_LETTER_TOPIC },
+    { version: 9, name: 'dead letter replay', sql: DEAD_LETTER_REPLAY },
   ];
 }
 
@@ -167,3 +168,12 @@ ALTER TABLE dead_letters
   ADD COLUMN published_at timestamptz;
 CREATE INDEX dead_letters_unpublished ON dead_letters (log_id, log_topic, partition, "offset")
   WHERE published_at IS NULL;`;
+
+const DEAD_LETTER_REPLAY = `
+ALTER TABLE dead_letters
+  -- When it was last put back into the log, and by whom; null before.
+  ADD COLUMN replayed_at timestamptz,
+  ADD COLUMN replayed_by text;
+-- Also counts by reason, without reading the payloads.
+DROP INDEX dead_letters_reason;
+CREATE INDEX dead_letters_reason ON dead_letters (reason, id) INCLUDE (replayed_at);`;

@@ -5,7 +5,7 @@ import { createContext } from '../../src/schema/context.ts';
 import { createSchema } from '../../src/schema/index.ts';
 import { connect, type Sql } from '../../src/store/connection.ts';
 import { LOCKS } from '../../src/store/migrations.ts';
-import { commitEvent, STATUS, type Stage, silent, stage, until } from './support.ts';
+import { commitEvent, type Stage, stage, until } from './support.ts';
 
 let on: Stage;
 beforeAll(async () => {
@@ -34,19 +34,10 @@ interface Followed {
 
 /** A subscription that is pulled by hand, one event for each `next`. */
 async function follow(args: string): Promise<Followed> {
-  const deps = {
-    sql: on.sql,
-    model,
-    tail: on.tail,
-    feed: on.feed,
-    rules: { poke: () => {} },
-    engineStatus: () => STATUS,
-    logger: silent,
-  };
   const events = (await subscribe({
     schema: createSchema(model),
     document: parse(`subscription { alertEvents(${args}) { seq } }`),
-    contextValue: createContext(deps, { kind: 'operator' }),
+    contextValue: createContext(on.deps, { kind: 'operator' }),
   })) as AsyncGenerator<ExecutionResult<{ alertEvents: { seq: number } }>>;
   if (!(Symbol.asyncIterator in events)) throw new Error(JSON.stringify(events));
   return {

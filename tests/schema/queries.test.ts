@@ -8,12 +8,10 @@ import { createSchema } from '../../src/schema/index.ts';
 import {
   type Answer,
   commitEvent,
-  STATUS,
   type Stage,
   seedAlert,
   seedDevices,
   seedReadings,
-  silent,
   stage,
 } from './support.ts';
 
@@ -55,16 +53,7 @@ beforeAll(async () => {
 afterAll(() => on.close());
 
 async function asViewer(viewer: Viewer, source: string): Promise<Answer> {
-  const deps = {
-    sql: on.sql,
-    model,
-    tail: on.tail,
-    feed: on.feed,
-    rules: { poke: () => {} },
-    engineStatus: () => STATUS,
-    logger: silent,
-  };
-  const contextValue = createContext(deps, viewer);
+  const contextValue = createContext(on.deps, viewer);
   const result = await graphql({ schema: createSchema(model), source, contextValue });
   return JSON.parse(JSON.stringify(result)) as Answer;
 }

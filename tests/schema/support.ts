@@ -1,9 +1,11 @@
 import { type Client, createClient } from 'graphql-ws';
 import pino from 'pino';
 import { formatMicros, type Micros } from '../../src/domain/time.ts';
+import { createDecoder } from '../../src/engine/decode.ts';
 import { createReadingFeed, type ReadingFeed } from '../../src/engine/reading-feed.ts';
 import type { EngineStatus } from '../../src/engine/status.ts';
 import { model } from '../../src/model.ts';
+import type { SchemaDeps } from '../../src/schema/context.ts';
 import { type HttpServer, type ServerOptions, startServer } from '../../src/schema/server.ts';
 import { type AlertEventTail, createAlertEventTail } from '../../src/store/alert-event-tail.ts';
 import { connect, type Sql, type TransactionSql } from '../../src/store/connection.ts';
@@ -19,6 +21,8 @@ export interface Stage {
   tail: AlertEventTail;
   feed: ReadingFeed;
   server: HttpServer;
+  /** What the server's resolvers work on. */
+  deps: SchemaDeps;
   /** Statements that the server has sent so far. */
   statements: () => string[];
   query: (query: string, variables?: object) => Promise<Answer>;
@@ -63,15 +67,21 @@ export async function stage(options: Partial<ServerOptions> = {}): Promise<Stage
   const tail = createAlertEventTail({ sql: tailSql, logger: silent, pollIntervalMs: 20 });
   await tail.start();
   const feed = createReadingFeed({ capacity: 100 });
-  const server = await startServer({
-    host: '127.0.0.1',
-    port: 0,
+  const deps: SchemaDeps = {
     sql,
     model,
     tail,
     feed,
     rules: { poke: () => {} },
     engineStatus: () => STATUS,
+    appender: { append: () => Promise.reject(new Error('this stage has no log')) },
+    decode: createDecoder(model, { maxPayloadBytes: 65_536 }),
+    logger: silent,
+  };
+  const server = await startServer({
+    ...deps,
+    host: '127.0.0.1',
+    port: 0,
     readiness: () => ({ ok: true }),
     logger: silent,
     ...options,
@@ -83,6 +93,7 @@ export async function stage(options: Partial<ServerOptions> = {}): Promise<Stage
     tail,
     feed,
     server,
+    deps,
     statements: () => sent,
     query: async (query, variables = {}) => {
       const response = await fetch(`${server.url}/graphql`, {

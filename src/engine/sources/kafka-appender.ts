@@ -220,7 +220,7 @@ function toMessage({ message, partition }: Round[number]) {
     partition,
     key,
     value: Buffer.from(value.buffer, value.byteOffset, value.byteLength),
-    headers: { ...headers, topic },
+    headers: topic === '' ? headers : { ...headers, topic },
   };
 }
 
