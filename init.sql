@@ -205,9 +205,10 @@ CREATE FUNCTION pulsegraph_actor() RETURNS text LANGUAGE sql STABLE AS $$
   SELECT coalesce(nullif(current_setting('pulsegraph.actor', true), ''), 'sql')
 $$;
 
+
 -- Decides what a write is. BEFORE INSERT also runs for an INSERT ... ON CONFLICT that then updates,
 -- so nothing is recorded here, and a new row gets its number when it is in.
-CREATE FUNCTION user_configs_changing() RETURNS trigger
+CREATE OR REPLACE FUNCTION user_configs_changing() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   IF TG_OP = 'INSERT' THEN
@@ -245,8 +246,9 @@ END $$;
 CREATE TRIGGER user_configs_changing BEFORE INSERT OR UPDATE ON user_configs
   FOR EACH ROW EXECUTE FUNCTION user_configs_changing();
 
+
 -- Records what was written. The row is ours by now, so whoever deleted it before has committed.
-CREATE FUNCTION user_configs_changed() RETURNS trigger
+CREATE OR REPLACE FUNCTION user_configs_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   prior integer;
@@ -396,4 +398,92 @@ ALTER TABLE dead_letters
 DROP INDEX dead_letters_reason;
 CREATE INDEX dead_letters_reason ON dead_letters (reason, id) INCLUDE (replayed_at);
 INSERT INTO schema_migrations (version, name) VALUES (9, 'dead letter replay');
+
+-- 10: rules off
+-- Rules that are off: {"rule": ["device", ...]}, or true for the rule of a shorthand.
+ALTER TABLE user_configs ADD COLUMN disabled jsonb NOT NULL DEFAULT '{}';
+
+-- Decides what a write is. BEFORE INSERT also runs for an INSERT ... ON CONFLICT that then updates,
+-- so nothing is recorded here, and a new row gets its number when it is in.
+CREATE OR REPLACE FUNCTION user_configs_changing() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    NEW.version := 0;
+    NEW.accepted := '{"shorthands": {}, "rules": []}';
+    NEW.accepted_version := 0;
+    NEW.reviewed_version := 0;
+    NEW.issues := '[]';
+    NEW.rules_written := NEW.rules;
+    NEW.updated_at := clock_timestamp();
+    NEW.updated_by := pulsegraph_actor();
+    RETURN NEW;
+  END IF;
+  IF NEW.user_id <> OLD.user_id THEN
+    RAISE EXCEPTION 'user_configs.user_id cannot be changed: INSERT the new user, DELETE the old';
+  END IF;
+  IF OLD.version = 0 THEN
+    RETURN NEW;  -- user_configs_changed numbers a new row.
+  END IF;
+  NEW.version := OLD.version;
+  IF NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
+    RETURN NEW;
+  END IF;
+  IF NEW.rules = OLD.rules_written THEN
+    NEW.rules := OLD.rules;
+  END IF;
+  IF NEW.rules IS DISTINCT FROM OLD.rules OR NEW.disabled IS DISTINCT FROM OLD.disabled OR NEW.temperature_max IS DISTINCT FROM OLD.temperature_max THEN
+    NEW.version := OLD.version + 1;
+    NEW.rules_written := NEW.rules;
+    NEW.updated_at := clock_timestamp();
+    NEW.updated_by := pulsegraph_actor();
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Records what was written. The row is ours by now, so whoever deleted it before has committed.
+CREATE OR REPLACE FUNCTION user_configs_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+  prior integer;
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor)
+    VALUES (OLD.user_id, OLD.version + 1, 'DELETED', pulsegraph_actor());
+  ELSIF TG_OP = 'INSERT' THEN
+    -- Numbers go on where a deleted row stopped, and so does the version in force.
+    SELECT coalesce(max(version), 0) INTO prior FROM rule_changes WHERE user_id = NEW.user_id;
+    UPDATE user_configs
+    SET version = prior + 1, accepted_version = prior, reviewed_version = prior
+    WHERE user_id = NEW.user_id;
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, prior + 1, 'WRITTEN', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'disabled', NEW.disabled, 'temperature_max', NEW.temperature_max));
+  ELSIF OLD.version > 0 AND NEW.version > OLD.version THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, NEW.version, 'WRITTEN', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'disabled', NEW.disabled, 'temperature_max', NEW.temperature_max));
+  ELSIF OLD.version > 0 AND NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, NEW.version, 'REVIEWED', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'disabled', NEW.disabled, 'temperature_max', NEW.temperature_max));
+  END IF;
+  RETURN NULL;
+END $$;
+-- Users with a rule on missing data, whose devices are looked at while nothing comes.
+CREATE INDEX user_configs_silence ON user_configs (user_id)
+  WHERE accepted @? '$.rules[*].noData';
+INSERT INTO schema_migrations (version, name) VALUES (10, 'rules off');
+
+-- 11: silence
+ALTER TABLE watermarks
+  -- Since when records have come without an interruption of the log's intake.
+  ADD COLUMN flowing_since timestamptz NOT NULL DEFAULT 'epoch';
+ALTER TABLE alerts
+  -- Since when the rule held when it fired, or since when nothing had come; null: since it fired.
+  ADD COLUMN holding_since timestamptz,
+  -- Silence has no reading.
+  ALTER COLUMN sequence_id DROP NOT NULL,
+  ALTER COLUMN event_time DROP NOT NULL;
+INSERT INTO schema_migrations (version, name) VALUES (11, 'silence');
 COMMIT;

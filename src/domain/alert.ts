@@ -1,6 +1,4 @@
-import { numberOf } from './json.ts';
-import { type Reading, valueAt } from './reading.ts';
-import type { Operator, Rule, RuleSet, Scalar, Severity } from './rule.ts';
+import type { Operator, Rule, Scalar, Severity } from './rule.ts';
 import type { Micros } from './time.ts';
 
 export type AlertStatus = 'FIRING' | 'RESOLVED';
@@ -11,7 +9,12 @@ export type AlertEventType =
   | 'SNOOZED'
   | 'UNSNOOZED'
   | 'REMINDED';
-export type ResolveReason = 'CLEARED' | 'RULE_EDITED' | 'RULE_DELETED' | 'RULE_DISABLED';
+export type ResolveReason =
+  | 'CLEARED'
+  | 'RULE_EDITED'
+  | 'RULE_DELETED'
+  | 'RULE_DISABLED'
+  | 'DEVICE_DISABLED';
 
 /** A transition as it was then: a row of alert_events, and what goes to users/{user}/alerts. */
 export interface AlertEvent {
@@ -40,13 +43,19 @@ export interface Episode {
   lastSeenAt: Micros;
 }
 
-/** What one rule remembers of one device. */
+/**
+ * What one rule remembers of one device. Without an episode `since` is when the rule began to hold,
+ * while it does; with one, when it ceased to, while `clear` asks for patience.
+ */
 export interface RuleState {
   /** The last reading the rule took into account: what is not above it is LATE. */
   time: Micros;
   sequenceId: number;
   /** What the rule measured, `temperature >`: a rule that measures something else starts anew. */
   measures: string;
+  since?: Micros;
+  /** Of that last reading, where there is an episode or `since`: an edit is judged by it. */
+  value?: Scalar;
   episode: Episode | null;
 }
 
@@ -55,6 +64,8 @@ export interface RuleMemory {
   /** The version of the rules it was last brought in line with. */
   version: number;
   rules: Readonly<Record<string, RuleState>>;
+  /** The last readings, where they were LATE for a rule: how many in a row, and the newest of them. */
+  late?: { readings: number; time: Micros; sequenceId: number };
 }
 
 export const NO_MEMORY: RuleMemory = { version: 0, rules: {} };
@@ -76,9 +87,16 @@ export interface Fired {
   rule: Rule;
   ruleVersion: number;
   message: string;
-  value: Scalar;
+  /** Null where nothing was measured, but the device is silent. */
+  value: Scalar | null;
+  /** Event time of the reading; for silence the arrival time at which it was long enough. */
   time: Micros;
-  sequenceId: number;
+  /** Since when it held, or since when nothing had arrived. */
+  holdingSince: Micros;
+  /** The reading's; null for silence. */
+  eventTime: Micros | null;
+  sequenceId: number | null;
+  /** For silence the record that showed how late it is, and the arrival of the last reading. */
   evidence: Evidence;
 }
 
@@ -91,9 +109,9 @@ export interface Resolved {
   deviceId: string;
   ruleId: string;
   reason: ResolveReason;
-  /** The reading that cleared it; null where a change of the rules ended it. */
+  /** Of the reading that cleared it; null where a change of the rules ended it, and for silence. */
   value: Scalar | null;
-  /** Event time: of the clearing reading, else the last time it was seen to hold. */
+  /** Of the clearing reading: event time, for silence its arrival; else when it was last seen. */
   time: Micros;
 }
 
@@ -104,187 +122,4 @@ export interface Held {
   alertId: string;
   lastSeenAt: Micros;
   value: Scalar;
-}
-
-export interface Evaluation {
-  memory: RuleMemory;
-  transitions: Transition[];
-  held: Held[];
-  /** How many rules had already seen this reading or a later one. */
-  late: number;
-}
-
-/**
- * The reducer: one reading of one device against its user's rules. Pure; ids are hashes of the
- * reading's key, so that the same input gives the same alerts, wherever and whenever it runs.
- */
-export function evaluate(
-  before: RuleMemory,
-  reading: Reading,
-  ruleSet: RuleSet,
-  evidence: Evidence,
-): Evaluation {
-  const { memory, transitions } = reconcile(before, reading, ruleSet);
-  const result: Evaluation = { memory, transitions, held: [], late: 0 };
-  if (ruleSet.effective.length === 0) return result;
-  const rules: Record<string, RuleState> = { ...memory.rules };
-  for (const rule of ruleSet.effective) {
-    const value = comparable(valueAt(reading, rule.key), rule);
-    if (value === null) continue;
-    const state = rules[rule.id];
-    if (state !== undefined && !isAfter(reading, state)) {
-      result.late++;
-      continue;
-    }
-    const open = state?.episode ?? null;
-    let episode: Episode | null = null;
-    if (holds(value, rule.operator, rule.threshold)) {
-      if (open === null) {
-        const fired = fire(rule, ruleSet.version, reading, value, evidence);
-        result.transitions.push(fired);
-        episode = { alertId: fired.alertId, lastSeenAt: reading.time };
-      } else {
-        result.held.push({ alertId: open.alertId, lastSeenAt: reading.time, value });
-        episode = { alertId: open.alertId, lastSeenAt: reading.time };
-      }
-    } else if (open !== null) {
-      result.transitions.push(
-        resolve(reading, rule.id, open, { reason: 'CLEARED', value, time: reading.time }),
-      );
-    }
-    rules[rule.id] = {
-      time: reading.time,
-      sequenceId: reading.sequenceId,
-      measures: measures(rule),
-      episode,
-    };
-  }
-  result.memory = { version: memory.version, rules };
-  return result;
-}
-
-/**
- * Brings a device's memory in line with a new version of the rules: an episode whose rule is gone,
- * disabled, or now measures something else is resolved. What a rule that stays remembers is kept.
- */
-export function reconcile(
-  memory: RuleMemory,
-  device: { userId: string; deviceId: string },
-  ruleSet: RuleSet,
-): { memory: RuleMemory; transitions: Transition[] } {
-  const transitions: Transition[] = [];
-  if (memory.version === ruleSet.version) return { memory, transitions };
-  const rules: Record<string, RuleState> = {};
-  for (const [ruleId, state] of Object.entries(memory.rules)) {
-    const effective = ruleSet.effective.find((rule) => rule.id === ruleId);
-    const edited = effective !== undefined && measures(effective) !== state.measures;
-    if (effective !== undefined && !edited) {
-      rules[ruleId] = state;
-      continue;
-    }
-    const disabled = ruleSet.rules.some((rule) => rule.id === ruleId && !rule.enabled);
-    if (disabled) rules[ruleId] = { ...state, episode: null };
-    if (state.episode === null) continue;
-    const reason = edited ? 'RULE_EDITED' : disabled ? 'RULE_DISABLED' : 'RULE_DELETED';
-    const time = state.episode.lastSeenAt;
-    transitions.push(resolve(device, ruleId, state.episode, { reason, value: null, time }));
-  }
-  return { memory: { version: ruleSet.version, rules }, transitions };
-}
-
-function measures(rule: Rule): string {
-  return `${rule.key} ${rule.operator}`;
-}
-
-function isAfter(reading: Reading, state: RuleState): boolean {
-  return reading.time === state.time
-    ? reading.sequenceId > state.sequenceId
-    : reading.time > state.time;
-}
-
-/** The value as the rule can compare it; null where it can't: missing, another type, not finite. */
-function comparable(value: unknown, rule: Rule): Scalar | null {
-  if (typeof rule.threshold !== 'number') {
-    return typeof value === typeof rule.threshold ? (value as Scalar) : null;
-  }
-  const number = numberOf(value);
-  return number !== null && Number.isFinite(number) ? number : null;
-}
-
-function holds(value: Scalar, operator: Operator, threshold: Scalar): boolean {
-  switch (operator) {
-    case '>':
-      return value > threshold;
-    case '<':
-      return value < threshold;
-    case '>=':
-      return value >= threshold;
-    case '<=':
-      return value <= threshold;
-    case '==':
-      return value === threshold;
-    case '!=':
-      return value !== threshold;
-  }
-}
-
-function fire(
-  rule: Rule,
-  ruleVersion: number,
-  reading: Reading,
-  value: Scalar,
-  evidence: Evidence,
-): Fired {
-  const { userId, deviceId, time, sequenceId } = reading;
-  const alertId = hash(['alert', userId, deviceId, rule.id, time, sequenceId]);
-  return {
-    type: 'FIRED',
-    eventId: hash([alertId, 'FIRED']),
-    alertId,
-    userId,
-    deviceId,
-    rule,
-    ruleVersion,
-    message: renderMessage(rule, deviceId, value),
-    value,
-    time,
-    sequenceId,
-    evidence,
-  };
-}
-
-function resolve(
-  device: { userId: string; deviceId: string },
-  ruleId: string,
-  episode: Episode,
-  end: Pick<Resolved, 'reason' | 'value' | 'time'>,
-): Resolved {
-  return {
-    type: 'RESOLVED',
-    eventId: hash([episode.alertId, 'RESOLVED']),
-    alertId: episode.alertId,
-    userId: device.userId,
-    deviceId: device.deviceId,
-    ruleId,
-    ...end,
-  };
-}
-
-/** Fills {value} {threshold} {key} {device_id} in a rule's message. */
-export function renderMessage(rule: Rule, deviceId: string, value: Scalar): string {
-  const values: Record<string, Scalar> = {
-    value,
-    threshold: rule.threshold,
-    key: rule.key,
-    device_id: deviceId,
-  };
-  return rule.message.replace(/\{(value|threshold|key|device_id)\}/g, (_, name: string) =>
-    String(values[name]),
-  );
-}
-
-/** 128 bits of SHA-256 over an unambiguous encoding, as hex. */
-function hash(parts: (string | number)[]): string {
-  const digest = new Bun.CryptoHasher('sha256').update(JSON.stringify(parts)).digest('hex');
-  return digest.slice(0, 32);
 }

@@ -90,3 +90,8 @@ export function formatDuration({ months, days, micros }: Duration): string {
   if (date === '' && time === '') return 'PT0S';
   return `P${date}${time === '' ? '' : `T${time}`}`;
 }
+
+/** The same length wherever and whenever: a day has 24 hours. Null where it has months or years. */
+export function fixedMicros({ months, days, micros }: Duration): Micros | null {
+  return months > 0 ? null : days * 24 * HOUR + micros;
+}

@@ -62,3 +62,18 @@ export function kindOf(value: unknown): string {
   if (typeof value === 'boolean') return String(value);
   return Array.isArray(value) ? 'a list' : 'an object';
 }
+
+/** Reports each field that is not among the known ones. */
+export function reportUnknown(
+  input: Record<string, unknown>,
+  known: readonly string[],
+  path: string,
+  report: Report,
+): void {
+  for (const name of Object.keys(input)) {
+    if (known.includes(name)) continue;
+    const shown = name.length > 64 ? `${name.slice(0, 64)}…` : name;
+    const at = path === '' ? shown : `${path}.${shown}`;
+    report(at, `is not a field here; known are ${known.join(', ')}`);
+  }
+}

@@ -1,5 +1,5 @@
-import type { Operator, Rule } from './rule.ts';
-import type { RuleDraft } from './rule-config.ts';
+import { isNoData, type Operator, type Rule } from './rule.ts';
+import type { RuleDraft } from './rule-fields.ts';
 
 const MAX_ID_LENGTH = 64;
 const WORDS: Record<Operator, string> = {
@@ -14,7 +14,7 @@ const WORDS: Record<Operator, string> = {
 /**
  * Gives each rule its id. One without takes that of the stored rule with the same key, operator and
  * threshold, else with the same key and operator, each stored rule once; else a new one made of key
- * and operator. So an id, and the alert state that hangs on it, outlives edits and other rules'
+ * and operator, or `no-data`. So an id, and the alert state that hangs on it, outlives edits and other rules'
  * deletion.
  *
  * @param reserved ids that a new rule must not get
@@ -35,7 +35,7 @@ export function assignIds(
       if (at >= 0) ids[index] = free.splice(at, 1)[0]?.id ?? null;
     }
   }
-  match((draft, rule) => measuresSame(draft, rule) && draft.threshold === rule.threshold);
+  match((draft, rule) => measuresSame(draft, rule) && limitOf(draft) === limitOf(rule));
   match(measuresSame);
 
   // A deleted rule's id is not given to another one in the same change: its alerts end as deleted.
@@ -48,16 +48,21 @@ export function assignIds(
 }
 
 function measuresSame(draft: RuleDraft, rule: Rule): boolean {
+  if (isNoData(draft) || isNoData(rule)) return isNoData(draft) && isNoData(rule);
   return draft.key === rule.key && draft.operator === rule.operator;
+}
+
+function limitOf(rule: RuleDraft | Rule): unknown {
+  return isNoData(rule) ? rule.noData : rule.threshold;
 }
 
 /** `temperature-gt`, or the first free of `temperature-gt-2`, `-3`, ... */
 function newId(draft: RuleDraft, taken: ReadonlySet<string | null>): string {
-  const word = WORDS[draft.operator];
-  const name = draft.key.replace(/[^A-Za-z0-9_.:-]+/g, '_');
+  const key = isNoData(draft) ? 'no' : draft.key.replace(/[^A-Za-z0-9_.:-]+/g, '_');
+  const word = isNoData(draft) ? 'data' : WORDS[draft.operator];
   for (let n = 1; ; n++) {
     const end = n === 1 ? `-${word}` : `-${word}-${n}`;
-    const id = name.slice(0, MAX_ID_LENGTH - end.length) + end;
+    const id = key.slice(0, MAX_ID_LENGTH - end.length) + end;
     if (!taken.has(id)) return id;
   }
 }

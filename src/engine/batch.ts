@@ -1,5 +1,5 @@
 import type { Held, Transition } from '../domain/alert.ts';
-import type { Micros } from '../domain/time.ts';
+import { MICROS_PER_SECOND, type Micros } from '../domain/time.ts';
 import type { StoredReading } from '../store/copy-readings.ts';
 import type { DeviceState } from '../store/device-state.ts';
 import type { DeadLetter } from '../store/write-dead-letters.ts';
@@ -20,6 +20,10 @@ export interface Batch {
   /** The last offset covered, -1 while the batch covers none (a change of the rules). */
   lastOffset: number;
   coveredAt: Micros;
+  /** Arrival of its first record. */
+  firstArrival: Micros;
+  /** Arrival of the first record behind its last interruption; 0 where there was none. */
+  flowingSince: Micros;
   /** When the first record came into the batch: milliseconds, monotonic. */
   openedAtMs: number;
   readings: BatchedReading[];
@@ -44,6 +48,8 @@ export function createBatch(): Batch {
     bytes: 0,
     lastOffset: -1,
     coveredAt: 0,
+    firstArrival: 0,
+    flowingSince: 0,
     openedAtMs: 0,
     readings: [],
     kinds: { live: 0, late: 0, replay: 0, future: 0 },
@@ -56,6 +62,20 @@ export function createBatch(): Batch {
     replay: false,
     keys: new Set(),
   };
+}
+
+/** A log with a heartbeat each 5 s that gets nothing for longer was not taking anything in. */
+const INTERRUPTION = 10 * MICROS_PER_SECOND;
+
+/** Whether the log was interrupted between two arrivals, one behind the other. */
+export function isInterruption(before: Micros, arrival: Micros): boolean {
+  return arrival - before > INTERRUPTION;
+}
+
+export function coverArrival(batch: Batch, arrival: Micros): void {
+  if (batch.firstArrival === 0) batch.firstArrival = arrival;
+  else if (isInterruption(batch.coveredAt, arrival)) batch.flowingSince = arrival;
+  batch.coveredAt = Math.max(batch.coveredAt, arrival);
 }
 
 /** Adds a reading unless one with its key is in the batch: COPY would refuse the second one. */

@@ -1,10 +1,11 @@
-import { evaluate, NO_MEMORY } from '../domain/alert.ts';
+import { NO_MEMORY } from '../domain/alert.ts';
 import { HEARTBEAT_TOPIC, type LogRecord } from '../domain/log.ts';
+import { evaluate, hear } from '../domain/reducer.ts';
 import type { RuleSet } from '../domain/rule.ts';
 import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
 import { deviceKey } from '../domain/topic.ts';
 import type { DeviceState } from '../store/device-state.ts';
-import { addReading, type Batch } from './batch.ts';
+import { addReading, type Batch, coverArrival } from './batch.ts';
 import type { Decoded } from './decode.ts';
 
 export interface EvaluateContext {
@@ -29,7 +30,7 @@ export function addRecord(
   batch.records++;
   batch.bytes += record.value.byteLength;
   batch.lastOffset = record.offset;
-  batch.coveredAt = Math.max(batch.coveredAt, arrival);
+  coverArrival(batch, arrival);
   batch.replay ||= replay;
   // The watermark and its clock have moved, and that is all.
   if (record.topic === HEARTBEAT_TOPIC) return;
@@ -65,21 +66,24 @@ export function addRecord(
     memory: before?.memory ?? NO_MEMORY,
   };
   batch.devices.set(key, after);
-  if (future) {
-    batch.kinds.future++;
-    return;
-  }
   const ruleSet = context.rules.get(reading.userId);
   if (ruleSet === undefined) throw new Error(`the rules of ${reading.userId} were not loaded`);
+  // Where they move within a batch, the first version stands, and the check in the transaction sees it.
+  if (!batch.ruleVersions.has(reading.userId)) {
+    batch.ruleVersions.set(reading.userId, ruleSet.version);
+  }
+  if (future) {
+    batch.kinds.future++;
+    const heard = hear(after.memory, reading, ruleSet, arrival);
+    after.memory = heard.memory;
+    batch.transitions.push(...heard.transitions);
+    return;
+  }
   const evidence = { partition: context.partition, offset: record.offset, arrival };
   const result = evaluate(after.memory, reading, ruleSet, evidence);
   batch.kinds[result.late > 0 ? 'late' : 'live']++;
   after.newestTime = Math.max(after.newestTime ?? reading.time, reading.time);
   after.memory = result.memory;
-  // Where they move within a batch, the first version stands, and the check in the transaction sees it.
-  if (!batch.ruleVersions.has(reading.userId)) {
-    batch.ruleVersions.set(reading.userId, ruleSet.version);
-  }
   batch.transitions.push(...result.transitions);
   for (const held of result.held) batch.held.set(held.alertId, held);
 }

@@ -30,6 +30,7 @@ import type { ReadingFeed } from './reading-feed.ts';
 import { createRefusals } from './refusals.ts';
 import { backoffMs, sleep, withDeadline } from './retry.ts';
 import { RewindError } from './rewind.ts';
+import { createSilenceWatch } from './silence-watch.ts';
 import type { IngestCounters, LaneState, LaneStatus } from './status.ts';
 import { createSweep } from './sweep.ts';
 import { createTake } from './take.ts';
@@ -42,6 +43,7 @@ export interface LaneDeps {
       userIds: Iterable<string>,
     ): ReadonlyMap<string, RuleSet> | Promise<ReadonlyMap<string, RuleSet>>;
     refresh(): Promise<void>;
+    watchSilence(): boolean;
   };
   /** Opens the lane's own connections, so that a hung one is given up without harm to others. */
   openSql: () => Sql;
@@ -110,6 +112,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
   );
   const { logPartitions } = deps;
   const sweep = createSweep({ writer, rulesFor, logPartitions }, log);
+  const silence = createSilenceWatch({ writer, rulesFor, rules, logPartitions }, log);
   let state: LaneState = 'STARTING';
   let problem: string | null = null;
   /** Behind the back of a batch: they are read before it is evaluated again. */
@@ -183,7 +186,12 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
 
   async function pump(): Promise<void> {
     while (!reader.signal.aborted) {
-      if (sweep.isDue()) await sweepAll();
+      if (sweep.isDue()) {
+        await persistAll(() => sweep.batches(position.watermark.coveredAt, reader.signal));
+      }
+      if (silence.isDue(position.watermark)) {
+        await persistAll(() => silence.batches(position.watermark, reader.signal));
+      }
       if (inFlight?.over) await settle();
       const due = batch.records > 0 ? waitMs(batch, policy, performance.now()) : IDLE_WAIT_MS;
       // Never longer: the batch in flight or the rules may call.
@@ -265,10 +273,11 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     inFlight = null;
   }
 
-  async function sweepAll(): Promise<void> {
+  /** Persists batches that no records are in, made on what is committed. */
+  async function persistAll(batches: () => AsyncGenerator<Batch, void>): Promise<void> {
     if (batch.records > 0) await flush();
     await settle();
-    for await (const page of sweep.batches(reader.signal)) await persist(page);
+    for await (const page of batches()) await persist(page);
   }
 
   return {

@@ -50,7 +50,7 @@ export function createPosition(
 ): Position {
   const { reader, writer, counters, logger } = deps;
   const { log } = options;
-  let watermark: Watermark = { offset: -1, coveredAt: 0 };
+  let watermark: Watermark = { offset: -1, coveredAt: 0, flowingSince: 0 };
   /** Every record up to it was written by this lane, or before it began: below the watermark during a replay. */
   let handled = -1;
   let known = false;
@@ -115,7 +115,7 @@ export function createPosition(
 
   async function reset(offset: number, why: string): Promise<void> {
     logger.warn(`a new log under the old name (${why}): watermark ${watermark.offset} is reset`);
-    const next = { offset, coveredAt: 0 };
+    const next = { offset, coveredAt: 0, flowingSince: 0 };
     await inTransaction('resetting the watermark', async (tx) => {
       await lockWatermark(tx, log);
       await moveWatermark(tx, log, next);

@@ -5,6 +5,7 @@ import type { Sql } from '../store/connection.ts';
 import { readRuleConfigs } from '../store/read-rule-configs.ts';
 import { reviewRules } from '../store/review-rules.ts';
 import { newestRuleChange, ruleChangesAfter } from '../store/rule-changes-after.ts';
+import { anySilenceRule } from '../store/silent-devices.ts';
 import { backoffMs } from './retry.ts';
 
 /** The users' rules in force, as this process knows them: at most a poll behind the database. */
@@ -18,6 +19,8 @@ export interface RuleBook {
   rulesFor(
     userIds: Iterable<string>,
   ): ReadonlyMap<string, RuleSet> | Promise<ReadonlyMap<string, RuleSet>>;
+  /** Whether any user, in memory or not, has a rule on missing data. */
+  watchSilence(): boolean;
   /** Looks for changes now: all committed before the call are known after. Never rejects. */
   refresh(): Promise<void>;
   /** Says that this process has just changed rules: they are read at once. */
@@ -46,6 +49,7 @@ export function createRuleBook(options: RuleBookOptions): RuleBook {
   const loads = new Set<Set<string>>();
   /** Every change up to this seq is in the cache. Known before the first user is loaded. */
   let position: number | null = null;
+  let silenceIsWatched = false;
   let failures = 0;
   let poked = false;
   let closed = false;
@@ -56,6 +60,7 @@ export function createRuleBook(options: RuleBookOptions): RuleBook {
 
   async function startPosition(): Promise<number> {
     const newest = await newestRuleChange(sql);
+    if (position === null) silenceIsWatched = await anySilenceRule(sql);
     position ??= newest;
     return position;
   }
@@ -98,6 +103,7 @@ export function createRuleBook(options: RuleBookOptions): RuleBook {
       const userIds = new Set(effective.map((change) => change.userId));
       for (const load of loads) for (const userId of userIds) load.add(userId);
       const configs = await readRuleConfigs(sql, { userIds, model });
+      silenceIsWatched = await anySilenceRule(sql);
       for (const [userId, { ruleSet }] of configs) {
         if (cache.has(userId)) cache.set(userId, ruleSet);
       }
@@ -199,6 +205,7 @@ export function createRuleBook(options: RuleBookOptions): RuleBook {
       }
       return missing.size === 0 ? found : load([...missing], found);
     },
+    watchSilence: () => silenceIsWatched,
     refresh,
     poke() {
       poked = true;

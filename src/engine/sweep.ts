@@ -1,5 +1,7 @@
-import { reconcile } from '../domain/alert.ts';
+import type { RuleMemory, Transition } from '../domain/alert.ts';
+import { reconcile } from '../domain/reconcile.ts';
 import type { RuleSet } from '../domain/rule.ts';
+import type { Micros } from '../domain/time.ts';
 import { deviceKey } from '../domain/topic.ts';
 import type { Sql } from '../store/connection.ts';
 import { type DeviceState, loadFiringDevices } from '../store/device-state.ts';
@@ -12,8 +14,12 @@ export interface Sweep {
   /** Of all users: at first, and after a sweep that was cut short or dropped with its batch. */
   everybody(): void;
   user(userId: string): void;
-  /** Makes batches of transitions alone; each is to be committed before the next is made. */
-  batches(signal: AbortSignal): AsyncGenerator<Batch, void>;
+  /**
+   * Makes batches of transitions alone; each is to be committed before the next is made.
+   *
+   * @param clock arrival of the last record that was committed
+   */
+  batches(clock: Micros, signal: AbortSignal): AsyncGenerator<Batch, void>;
 }
 
 const PAGE = 500;
@@ -33,7 +39,7 @@ export function createSweep(
   /** As it was at the last sweep of all: a new log, which may have fewer, begins with one. */
   let partitions = 0;
 
-  async function* batches(signal: AbortSignal): AsyncGenerator<Batch, void> {
+  async function* batches(clock: Micros, signal: AbortSignal): AsyncGenerator<Batch, void> {
     const userIds = everybody ? null : [...users];
     // Never fewer than it takes for ours, whatever an answer that is behind says.
     if (everybody) partitions = Math.max(partition + 1, await logPartitions());
@@ -49,7 +55,13 @@ export function createSweep(
       after = last;
       const ruleSets = await rulesFor(new Set(page.map((device) => device.userId)));
       const batch = createBatch();
-      for (const device of page) reconcileInto(batch, device, ruleSets.get(device.userId));
+      for (const device of page) {
+        const ruleSet = ruleSets.get(device.userId);
+        if (ruleSet === undefined) continue;
+        const silentFor = clock - device.lastArrivalAt;
+        const { memory, transitions } = reconcile(device.memory, device, ruleSet, silentFor);
+        addRevision(batch, device, { memory, transitions, version: ruleSet.version });
+      }
       if (batch.devices.size > 0) yield batch;
     }
   }
@@ -64,12 +76,21 @@ export function createSweep(
   };
 }
 
-function reconcileInto(batch: Batch, device: DeviceState, ruleSet: RuleSet | undefined): void {
-  if (ruleSet === undefined) return;
-  const { memory, transitions } = reconcile(device.memory, device, ruleSet);
+/** Adds what a device remembers now, and its transitions, where anything has changed. */
+export function addRevision(
+  batch: Batch,
+  device: DeviceState,
+  { memory, transitions, version }: Revision,
+): void {
   if (memory === device.memory) return;
-  const key = deviceKey(device);
-  batch.devices.set(key, { ...device, version: device.version + 1, memory });
+  batch.devices.set(deviceKey(device), { ...device, version: device.version + 1, memory });
   batch.transitions.push(...transitions);
-  batch.ruleVersions.set(device.userId, ruleSet.version);
+  batch.ruleVersions.set(device.userId, version);
+}
+
+interface Revision {
+  memory: RuleMemory;
+  transitions: Transition[];
+  /** Of the rules. */
+  version: number;
 }

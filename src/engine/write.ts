@@ -15,7 +15,7 @@ import {
 } from '../store/watermark.ts';
 import { appendAlertEvents, writeAlerts } from '../store/write-alerts.ts';
 import { writeDeadLetters } from '../store/write-dead-letters.ts';
-import type { Batch } from './batch.ts';
+import { type Batch, isInterruption } from './batch.ts';
 import { RewindError } from './rewind.ts';
 import { createRuleLock, HeldRulesError } from './rule-lock.ts';
 
@@ -124,7 +124,13 @@ async function all(work: readonly unknown[]): Promise<void> {
 export function movedBy(watermark: Watermark, batch: Batch): Watermark {
   if (batch.lastOffset <= watermark.offset) return watermark;
   const coveredAt = Math.max(watermark.coveredAt, batch.coveredAt);
-  return { offset: batch.lastOffset, coveredAt };
+  const interrupted = isInterruption(watermark.coveredAt, batch.firstArrival);
+  const flowingSince = Math.max(
+    watermark.flowingSince,
+    interrupted ? batch.firstArrival : 0,
+    batch.flowingSince,
+  );
+  return { offset: batch.lastOffset, coveredAt, flowingSince };
 }
 
 async function saveStates(

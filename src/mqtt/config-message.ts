@@ -2,7 +2,7 @@ import { parseJson } from '../domain/json.ts';
 import type { Model } from '../domain/model.ts';
 import type { Issue, RuleSet } from '../domain/rule.ts';
 import { type ConfigPatch, parseConfig } from '../domain/rule-config.ts';
-import { etag, isEcho } from '../domain/rule-content.ts';
+import { etag, isEcho, withDisabled } from '../domain/rule-content.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
 
 /** What a message on users/{user}/config is. */
@@ -40,13 +40,15 @@ export function configMessage(
   config: { ruleSet: RuleSet; updatedAt: Micros | null; updatedBy: string | null },
   model: Model,
 ): string {
-  const { version, shorthands, rules } = config.ruleSet;
+  const { version, shorthands, rules, disabled } = config.ruleSet;
+  const content = withDisabled({ shorthands, rules }, Object.entries(disabled));
   const names = Object.keys(model.shorthands);
   return JSON.stringify({
     ...Object.fromEntries(names.map((name) => [name, shorthands[name] ?? null])),
     rules,
+    ...(content.disabled && { disabled: content.disabled }),
     version,
-    etag: etag({ shorthands, rules }, version),
+    etag: etag(content, version),
     ...(config.updatedAt === null ? {} : { updated_at: formatMicros(config.updatedAt) }),
     ...(config.updatedBy === null ? {} : { updated_by: config.updatedBy }),
   });

@@ -29,7 +29,7 @@ export function severitiesFrom(lowest: Severity): Severity[] {
 export function defineAlert(builder: Builder): void {
   builder.enumType('AlertStatus', { values: ['FIRING', 'RESOLVED'] as const });
   builder.enumType('ResolveReason', {
-    values: ['CLEARED', 'RULE_EDITED', 'RULE_DELETED', 'RULE_DISABLED'] as const,
+    values: ['CLEARED', 'RULE_EDITED', 'RULE_DELETED', 'RULE_DISABLED', 'DEVICE_DISABLED'] as const,
   });
   defineAlertType(builder);
   defineEvidence(builder);
@@ -56,9 +56,9 @@ function defineAlertType(builder: Builder): void {
         nullable: true,
         description: 'The rule as it is now; null once it is deleted.',
         resolve: async (alert, _, context) => {
-          const { userId, all } = await ruleSetLoader(context).load(alert.userId);
-          const rule = all.find(({ id }) => id === alert.ruleId);
-          return rule === undefined ? null : { ...rule, userId };
+          const { ruleSet } = await ruleSetLoader(context).load(alert.userId);
+          const rule = ruleSet.all.find(({ id }) => id === alert.ruleId);
+          return rule === undefined ? null : { rule, ruleSet };
         },
       }),
       ruleId: t.exposeID('ruleId'),
@@ -89,13 +89,31 @@ function defineAlertType(builder: Builder): void {
 
 function defineEvidence(builder: Builder): void {
   builder.objectType('AlertEvidence', {
-    description: 'The reading that made it fire, and where it stands in the log.',
+    description: 'What made it fire: a reading, and where it stands in the log; or silence.',
     fields: (t) => ({
-      partition: t.exposeInt('partition'),
-      offset: t.expose('offset', { type: 'SafeInt' }),
-      sequenceId: t.expose('sequenceId', { type: 'SafeInt' }),
-      eventTime: t.expose('eventTime', { type: 'DateTime' }),
-      arrivalTime: t.expose('arrivalTime', { type: 'DateTime' }),
+      holdingSince: t.expose('holdingSince', {
+        type: 'DateTime',
+        description: 'Since when the rule held, or since when nothing had come.',
+      }),
+      partition: t.exposeInt('partition', { description: 'Of the log.' }),
+      offset: t.expose('offset', {
+        type: 'SafeInt',
+        description: 'Of the reading; for silence, of the record whose arrival showed it.',
+      }),
+      sequenceId: t.expose('sequenceId', {
+        type: 'SafeInt',
+        nullable: true,
+        description: 'Of the reading; null for silence.',
+      }),
+      eventTime: t.expose('eventTime', {
+        type: 'DateTime',
+        nullable: true,
+        description: 'Of the reading; null for silence.',
+      }),
+      arrivalTime: t.expose('arrivalTime', {
+        type: 'DateTime',
+        description: 'When the reading arrived in the log; for silence, the last one before it.',
+      }),
     }),
   });
 }

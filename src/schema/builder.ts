@@ -3,7 +3,7 @@ import ComplexityPlugin from '@pothos/plugin-complexity';
 import type { AlertEvent, AlertEventType, AlertStatus, ResolveReason } from '../domain/alert.ts';
 import type { Duration } from '../domain/duration.ts';
 import type { Reading } from '../domain/reading.ts';
-import type { Issue, Operator, Rule, Severity } from '../domain/rule.ts';
+import type { Clear, Issue, Operator, Severity } from '../domain/rule.ts';
 import type { Fill, TelemetryPoint } from '../domain/telemetry-fill.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Zone } from '../domain/zone.ts';
@@ -17,8 +17,8 @@ import type { Context } from './context.ts';
 import type { DeviceSource } from './device.ts';
 import { apiError } from './errors.ts';
 import type { IngestStatus } from './ingest.ts';
-import type { RuleOf } from './rule.ts';
-import type { RuleInput } from './rule-input.ts';
+import type { RuleInSet, RuleKind } from './rule.ts';
+import type { ClearInput, RuleInput } from './rule-input.ts';
 import type { UserRuleSet } from './rule-set.ts';
 import type { TelemetrySeries } from './telemetry-series.ts';
 import type { User } from './user.ts';
@@ -45,7 +45,7 @@ export interface SchemaTypes {
     AlertStatus: Leaf<AlertStatus>;
     AlertEventType: Leaf<AlertEventType>;
     ResolveReason: Leaf<ResolveReason>;
-    RuleKind: Leaf<'THRESHOLD'>;
+    RuleKind: Leaf<RuleKind>;
     Fill: Leaf<Fill>;
     Order: Leaf<'ASC' | 'DESC'>;
     LaneState: Leaf<LaneState>;
@@ -57,7 +57,8 @@ export interface SchemaTypes {
     TelemetrySeries: TelemetrySeries;
     TelemetryPoint: TelemetryPoint;
     RuleSet: UserRuleSet;
-    Rule: RuleOf<Rule>;
+    Rule: RuleInSet;
+    Clear: Clear;
     Issue: Issue;
     Alert: AlertRow;
     AlertEvidence: AlertRow;
@@ -73,6 +74,7 @@ export interface SchemaTypes {
   };
   Inputs: {
     RuleInput: RuleInput;
+    ClearInput: ClearInput;
   };
 }
 

@@ -1,3 +1,4 @@
+import { type Duration, formatDuration } from '../domain/duration.ts';
 import type { JsonObject } from '../domain/json.ts';
 import type { Model } from '../domain/model.ts';
 import type { Issue, Operator, Severity } from '../domain/rule.ts';
@@ -5,19 +6,39 @@ import { type ConfigPatch, parseConfig } from '../domain/rule-config.ts';
 import type { Builder } from './builder.ts';
 import { badUserInput } from './errors.ts';
 import { fieldName } from './reading.ts';
+import type { RuleKind } from './rule.ts';
 
 export interface RuleInput {
   ruleId?: string | null;
-  kind?: 'THRESHOLD' | null;
+  kind?: RuleKind | null;
   key?: string | null;
   operator?: Operator | null;
   threshold?: NonNullable<unknown> | null;
   message: string;
   severity?: Severity | null;
+  for?: Duration | null;
+  clear?: ClearInput | null;
+  noData?: Duration | null;
+  devices?: string | null;
   enabled?: boolean | null;
 }
 
+export interface ClearInput {
+  threshold?: NonNullable<unknown> | null;
+  for?: Duration | null;
+}
+
 export function defineRuleInput(builder: Builder): void {
+  builder.inputType('ClearInput', {
+    description: 'What it takes for an alert to end; at least one of the two.',
+    fields: (t) => ({
+      threshold: t.field({
+        type: 'JSON',
+        description: 'The alert goes on until the value has passed this one; a number.',
+      }),
+      for: t.field({ type: 'Duration', description: 'How long it must be over, in event time.' }),
+    }),
+  });
   builder.inputType('RuleInput', {
     fields: (t) => ({
       ruleId: t.id({ description: 'Left out: of the rule with the same key and operator.' }),
@@ -27,6 +48,13 @@ export function defineRuleInput(builder: Builder): void {
       threshold: t.field({ type: 'JSON', description: 'A number; text or a boolean for EQ, NE.' }),
       message: t.string({ required: true }),
       severity: t.field({ type: 'Severity', defaultValue: 'WARNING' }),
+      for: t.field({ type: 'Duration', description: 'How long it must hold before it fires.' }),
+      clear: t.field({ type: 'ClearInput' }),
+      noData: t.field({
+        type: 'Duration',
+        description: 'For kind NO_DATA, which takes no key, operator or threshold.',
+      }),
+      devices: t.string({ description: 'A glob of device ids, with * and ?.' }),
       enabled: t.boolean({ defaultValue: true }),
     }),
   });
@@ -61,9 +89,21 @@ export function configOf(
 }
 
 function jsonRule(input: RuleInput): JsonObject {
-  const { ruleId, key, operator, threshold, message, severity, enabled } = input;
-  const given = { id: ruleId, key, operator, threshold, message, severity, enabled };
-  const entries = Object.entries(given).filter(([, value]) => value != null);
+  const { ruleId, kind, clear, ...rest } = input;
+  const json = withText({ id: ruleId, ...rest });
+  if (clear != null) json.clear = withText({ ...clear });
+  // Its absence is to be told as that of a noData, not of a key.
+  if (kind === 'NO_DATA') json.noData ??= '';
+  return json;
+}
+
+/** What is given, with durations as text. */
+function withText(input: Record<string, unknown>): JsonObject {
+  const entries = Object.entries(input).filter(([, value]) => value != null);
+  for (const entry of entries) {
+    const [name, value] = entry;
+    if (name === 'for' || name === 'noData') entry[1] = formatDuration(value as Duration);
+  }
   return Object.fromEntries(entries) as JsonObject;
 }
 

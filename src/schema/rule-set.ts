@@ -15,8 +15,6 @@ import { subjectUser } from './viewer.ts';
 
 export interface UserRuleSet extends RuleConfig {
   userId: string;
-  /** The rules as given and those of the shorthands. */
-  all: Rule[];
 }
 
 /** A user without a config has one at version 0, without rules. */
@@ -25,9 +23,7 @@ export const ruleSetLoader = requestLoader<string, UserRuleSet>(
     const configs = await readRuleConfigs(sql, { userIds, model });
     return userIds.map((userId) => {
       const config = configs.get(userId) as RuleConfig;
-      const { rules, effective } = config.ruleSet;
-      const all = [...new Set([...rules, ...effective])];
-      return { ...config, userId, all };
+      return { ...config, userId };
     });
   },
   (userId) => userId,
@@ -44,7 +40,8 @@ export function defineRuleSet(builder: Builder, model: Model): void {
       }),
       rules: t.field({
         type: ['Rule'],
-        resolve: ({ userId, ruleSet }) => ruleSet.rules.map((rule) => ({ ...rule, userId })),
+        description: 'As given, without those of the shorthands.',
+        resolve: ({ ruleSet }) => ruleSet.rules.map((rule) => ({ rule, ruleSet })),
       }),
       updatedAt: t.field({
         type: 'DateTime',

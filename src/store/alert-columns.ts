@@ -25,8 +25,11 @@ export interface AlertRow {
   snoozedUntil: Micros | null;
   partition: number;
   offset: number;
-  sequenceId: number;
-  eventTime: Micros;
+  /** Since when the rule held when it fired, or since when nothing had come. */
+  holdingSince: Micros;
+  /** Of the reading that made it fire; null for silence. */
+  sequenceId: number | null;
+  eventTime: Micros | null;
   arrivalTime: Micros;
 }
 
@@ -37,5 +40,5 @@ export function alertColumns(sql: Sql) {
     started_at AS "startedAt", last_seen_at AS "lastSeenAt", resolved_at AS "resolvedAt",
     resolve_reason AS "resolveReason", acknowledged_at AS "acknowledgedAt",
     snoozed_until AS "snoozedUntil", partition, "offset", sequence_id AS "sequenceId",
-    event_time AS "eventTime", arrival_time AS "arrivalTime"`;
+    coalesce(holding_since, started_at) AS "holdingSince", event_time AS "eventTime", arrival_time AS "arrivalTime"`;
 }

@@ -79,7 +79,10 @@ async function apply(
     };
   }
 
-  const columns: Record<string, unknown> = { rules: tx.json(next.rules as never) };
+  const columns: Record<string, unknown> = {
+    rules: tx.json(next.rules as never),
+    disabled: tx.json((next.disabled ?? {}) as never),
+  };
   for (const name of Object.keys(model.shorthands)) columns[name] = next.shorthands[name] ?? null;
   if (row === null) {
     const inserted = await tx`

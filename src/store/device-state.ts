@@ -17,7 +17,8 @@ export interface DeviceState {
   memory: RuleMemory;
 }
 
-interface Row {
+/** A row of those columns. */
+export interface DeviceStateRow {
   user_id: string;
   device_id: string;
   partition: number;
@@ -31,6 +32,11 @@ interface Row {
 const COLUMNS =
   'user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at, rules';
 
+/** The columns of device_state that make a `DeviceState`, for a select list. */
+export function deviceStateColumns(sql: Sql) {
+  return sql.unsafe(COLUMNS);
+}
+
 /** The states of the given devices, in no order; a device never seen has none. */
 export async function loadDeviceStates(
   sql: Sql,
@@ -38,11 +44,11 @@ export async function loadDeviceStates(
 ): Promise<DeviceState[]> {
   if (devices.length === 0) return [];
   const keys = JSON.stringify(devices.map((d) => ({ user_id: d.userId, device_id: d.deviceId })));
-  const rows = await sql<Row[]>`
-    SELECT ${sql.unsafe(COLUMNS)} FROM device_state
+  const rows = await sql<DeviceStateRow[]>`
+    SELECT ${deviceStateColumns(sql)} FROM device_state
     JOIN json_to_recordset(${keys}::text::json) AS k(user_id text, device_id text)
     USING (user_id, device_id)`;
-  return rows.map(toState);
+  return rows.map(deviceStateOf);
 }
 
 /**
@@ -57,8 +63,8 @@ export async function loadFiringDevices(
   after: { userId: string; deviceId: string },
   limit: number,
 ): Promise<DeviceState[]> {
-  const rows = await sql<Row[]>`
-    SELECT ${sql.unsafe(COLUMNS)} FROM device_state d
+  const rows = await sql<DeviceStateRow[]>`
+    SELECT ${deviceStateColumns(sql)} FROM device_state d
     WHERE (d.partition = ${partition}::int OR d.partition >= ${partitions}::int
            AND d.partition % ${partitions}::int = ${partition}::int)
       AND (${userIds === null} OR d.user_id IN
@@ -67,7 +73,7 @@ export async function loadFiringDevices(
       AND EXISTS (SELECT FROM alerts a WHERE a.user_id = d.user_id
                   AND a.device_id = d.device_id AND a.status = 'FIRING')
     ORDER BY d.user_id, d.device_id LIMIT ${limit}`;
-  return rows.map(toState);
+  return rows.map(deviceStateOf);
 }
 
 /**
@@ -104,7 +110,7 @@ export async function saveDeviceStates(
   return result.count === states.length;
 }
 
-function toState(row: Row): DeviceState {
+export function deviceStateOf(row: DeviceStateRow): DeviceState {
   return {
     userId: row.user_id,
     deviceId: row.device_id,

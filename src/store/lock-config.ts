@@ -40,7 +40,7 @@ export async function lockConfig(
 ): Promise<LockedConfig | null> {
   const shorthands = Object.keys(model.shorthands);
   const [row] = await tx<Row[]>`
-    SELECT ${tx(['user_id', ...shorthands])}, version, reviewed_version, accepted,
+    SELECT ${tx(['user_id', 'disabled', ...shorthands])}, version, reviewed_version, accepted,
            accepted_version, issues,
            CASE WHEN octet_length(rules::text) <= ${MAX_RULES_BYTES}::int
                 THEN rules::text END AS rules_text
@@ -52,6 +52,7 @@ export async function lockConfig(
     written: {
       ...Object.fromEntries(shorthands.map((name) => [name, row[name]])),
       rules: readable(row.rules_text),
+      disabled: row.disabled,
     },
     version: row.version,
     reviewedVersion: row.reviewed_version,

@@ -2,7 +2,7 @@ import type { Model } from '../domain/model.ts';
 import { mqttAuthSchema } from './mqtt-auth-schema.ts';
 import { CHANNELS } from './notifications.ts';
 import { compression, readings } from './readings-schema.ts';
-import { rulesSchema } from './rules-schema.ts';
+import { disabledRulesSchema, rulesSchema } from './rules-schema.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
 export interface Migration {
@@ -36,6 +36,8 @@ export function migrations(model: Model): Migration[] {
     { version: 7, name: 'retention', sql: RETENTION },
     { version: 8, name: 'dead letter topic', sql: DEAD_LETTER_TOPIC },
     { version: 9, name: 'dead letter replay', sql: DEAD_LETTER_REPLAY },
+    { version: 10, name: 'rules off', sql: disabledRulesSchema(model) },
+    { version: 11, name: 'silence', sql: SILENCE },
   ];
 }
 
@@ -177,3 +179,14 @@ ALTER TABLE dead_letters
 -- Also counts by reason, without reading the payloads.
 DROP INDEX dead_letters_reason;
 CREATE INDEX dead_letters_reason ON dead_letters (reason, id) INCLUDE (replayed_at);`;
+
+const SILENCE = `
+ALTER TABLE watermarks
+  -- Since when records have come without an interruption of the log's intake.
+  ADD COLUMN flowing_since timestamptz NOT NULL DEFAULT 'epoch';
+ALTER TABLE alerts
+  -- Since when the rule held when it fired, or since when nothing had come; null: since it fired.
+  ADD COLUMN holding_since timestamptz,
+  -- Silence has no reading.
+  ALTER COLUMN sequence_id DROP NOT NULL,
+  ALTER COLUMN event_time DROP NOT NULL;`;

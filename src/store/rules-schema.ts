@@ -8,12 +8,7 @@ import type { Model } from '../domain/model.ts';
  */
 export function rulesSchema(model: Model, seqLock: number): string {
   const shorthands = Object.keys(model.shorthands);
-  const content = (row: string) =>
-    ['rules', ...shorthands].map((name) => `'${name}', ${row}.${name}`).join(', ');
   const columns = shorthands.map((name) => `${name} double precision,\n  `).join('');
-  const shorthandsDiffer = shorthands
-    .map((name) => ` OR NEW.${name} IS DISTINCT FROM OLD.${name}`)
-    .join('');
   return `
 -- A user's rules as written, by whatever way, and beside them what was made of it.
 CREATE TABLE user_configs (
@@ -56,9 +51,59 @@ CREATE FUNCTION pulsegraph_actor() RETURNS text LANGUAGE sql STABLE AS $$
   SELECT coalesce(nullif(current_setting('pulsegraph.actor', true), ''), 'sql')
 $$;
 
+${changing(shorthands)}
+CREATE TRIGGER user_configs_changing BEFORE INSERT OR UPDATE ON user_configs
+  FOR EACH ROW EXECUTE FUNCTION user_configs_changing();
+
+${changed(['rules', ...shorthands])}
+CREATE TRIGGER user_configs_changed AFTER INSERT OR UPDATE OR DELETE ON user_configs
+  FOR EACH ROW EXECUTE FUNCTION user_configs_changed();
+
+CREATE FUNCTION user_configs_truncated() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  INSERT INTO rule_changes (user_id, version, kind, actor)
+  SELECT user_id, version + 1, 'DELETED', pulsegraph_actor() FROM user_configs;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER user_configs_truncated BEFORE TRUNCATE ON user_configs
+  FOR EACH STATEMENT EXECUTE FUNCTION user_configs_truncated();
+
+-- Deferred to COMMIT: a transaction that stays open holds up nobody else's changes, and has all its
+-- rows locked before it takes this one lock, so writers can't wait for each other in a circle.
+CREATE FUNCTION rule_changes_number() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(${seqLock});
+  UPDATE rule_changes SET seq = nextval('rule_changes_seq') WHERE id = NEW.id;
+  RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER rule_changes_number AFTER INSERT ON rule_changes
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rule_changes_number();`;
+}
+
+/** What is off, beside the rules: a part of their content. */
+export function disabledRulesSchema(model: Model): string {
+  const others = ['disabled', ...Object.keys(model.shorthands)];
+  return `
+-- Rules that are off: {"rule": ["device", ...]}, or true for the rule of a shorthand.
+ALTER TABLE user_configs ADD COLUMN disabled jsonb NOT NULL DEFAULT '{}';
+${changing(others)}
+${changed(['rules', ...others])}
+-- Users with a rule on missing data, whose devices are looked at while nothing comes.
+CREATE INDEX user_configs_silence ON user_configs (user_id)
+  WHERE accepted @? '$.rules[*].noData';`;
+}
+
+/** @param others columns of content beside the rules */
+function changing(others: readonly string[]): string {
+  const othersDiffer = others
+    .map((name) => ` OR NEW.${name} IS DISTINCT FROM OLD.${name}`)
+    .join('');
+  return `
 -- Decides what a write is. BEFORE INSERT also runs for an INSERT ... ON CONFLICT that then updates,
 -- so nothing is recorded here, and a new row gets its number when it is in.
-CREATE FUNCTION user_configs_changing() RETURNS trigger
+CREATE OR REPLACE FUNCTION user_configs_changing() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   IF TG_OP = 'INSERT' THEN
@@ -85,19 +130,21 @@ BEGIN
   IF NEW.rules = OLD.rules_written THEN
     NEW.rules := OLD.rules;
   END IF;
-  IF NEW.rules IS DISTINCT FROM OLD.rules${shorthandsDiffer} THEN
+  IF NEW.rules IS DISTINCT FROM OLD.rules${othersDiffer} THEN
     NEW.version := OLD.version + 1;
     NEW.rules_written := NEW.rules;
     NEW.updated_at := clock_timestamp();
     NEW.updated_by := pulsegraph_actor();
   END IF;
   RETURN NEW;
-END $$;
-CREATE TRIGGER user_configs_changing BEFORE INSERT OR UPDATE ON user_configs
-  FOR EACH ROW EXECUTE FUNCTION user_configs_changing();
+END $$;`;
+}
 
+function changed(columns: readonly string[]): string {
+  const content = columns.map((name) => `'${name}', NEW.${name}`).join(', ');
+  return `
 -- Records what was written. The row is ours by now, so whoever deleted it before has committed.
-CREATE FUNCTION user_configs_changed() RETURNS trigger
+CREATE OR REPLACE FUNCTION user_configs_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   prior integer;
@@ -113,40 +160,16 @@ BEGIN
     WHERE user_id = NEW.user_id;
     INSERT INTO rule_changes (user_id, version, kind, actor, content)
     VALUES (NEW.user_id, prior + 1, 'WRITTEN', NEW.updated_by,
-            jsonb_build_object(${content('NEW')}));
+            jsonb_build_object(${content}));
   ELSIF OLD.version > 0 AND NEW.version > OLD.version THEN
     INSERT INTO rule_changes (user_id, version, kind, actor, content)
     VALUES (NEW.user_id, NEW.version, 'WRITTEN', NEW.updated_by,
-            jsonb_build_object(${content('NEW')}));
+            jsonb_build_object(${content}));
   ELSIF OLD.version > 0 AND NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
     INSERT INTO rule_changes (user_id, version, kind, actor, content)
     VALUES (NEW.user_id, NEW.version, 'REVIEWED', NEW.updated_by,
-            jsonb_build_object(${content('NEW')}));
+            jsonb_build_object(${content}));
   END IF;
   RETURN NULL;
-END $$;
-CREATE TRIGGER user_configs_changed AFTER INSERT OR UPDATE OR DELETE ON user_configs
-  FOR EACH ROW EXECUTE FUNCTION user_configs_changed();
-
-CREATE FUNCTION user_configs_truncated() RETURNS trigger
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-BEGIN
-  INSERT INTO rule_changes (user_id, version, kind, actor)
-  SELECT user_id, version + 1, 'DELETED', pulsegraph_actor() FROM user_configs;
-  RETURN NULL;
-END $$;
-CREATE TRIGGER user_configs_truncated BEFORE TRUNCATE ON user_configs
-  FOR EACH STATEMENT EXECUTE FUNCTION user_configs_truncated();
-
--- Deferred to COMMIT: a transaction that stays open holds up nobody else's changes, and has all its
--- rows locked before it takes this one lock, so writers can't wait for each other in a circle.
-CREATE FUNCTION rule_changes_number() RETURNS trigger
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-BEGIN
-  PERFORM pg_advisory_xact_lock(${seqLock});
-  UPDATE rule_changes SET seq = nextval('rule_changes_seq') WHERE id = NEW.id;
-  RETURN NULL;
-END $$;
-CREATE CONSTRAINT TRIGGER rule_changes_number AFTER INSERT ON rule_changes
-  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rule_changes_number();`;
+END $$;`;
 }

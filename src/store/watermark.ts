@@ -14,6 +14,8 @@ export interface Watermark {
   offset: number;
   /** The newest log timestamp among the records covered. */
   coveredAt: Micros;
+  /** Since when records have come without an interruption, by log timestamps. */
+  flowingSince: Micros;
 }
 
 /** Reads a partition's watermark under its row lock, making the row where there is none. */
@@ -33,12 +35,14 @@ export async function readWatermark(
   tx: Sql | TransactionSql,
   { logId, topic, partition }: LogPartition,
 ): Promise<Watermark | undefined> {
-  const [row] = await tx.unsafe<{ watermark: number; covered_at: Micros }[]>(
-    `SELECT watermark, covered_at FROM watermarks
+  const [row] = await tx.unsafe<{ watermark: number; covered_at: Micros; flowing_since: Micros }[]>(
+    `SELECT watermark, covered_at, flowing_since FROM watermarks
      WHERE log_id = ${literal(logId)} AND topic = ${literal(topic)} AND partition = ${partition}
      FOR UPDATE`,
   );
-  return row && { offset: row.watermark, coveredAt: row.covered_at };
+  if (row === undefined) return undefined;
+  const { watermark: offset, covered_at: coveredAt, flowing_since: flowingSince } = row;
+  return { offset, coveredAt, flowingSince };
 }
 
 /** Moves a watermark; the caller holds its row lock. */
@@ -49,7 +53,8 @@ export async function moveWatermark(
 ): Promise<void> {
   await tx.unsafe(
     `UPDATE watermarks
-     SET watermark = ${watermark.offset}, covered_at = ${literal(formatMicros(watermark.coveredAt))}
+     SET watermark = ${watermark.offset}, covered_at = ${literal(formatMicros(watermark.coveredAt))},
+       flowing_since = ${literal(formatMicros(watermark.flowingSince))}
      WHERE log_id = ${literal(logId)} AND topic = ${literal(topic)} AND partition = ${partition}`,
   );
 }

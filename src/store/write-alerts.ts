@@ -1,4 +1,5 @@
 import type { Fired, Held, Resolved, Transition } from '../domain/alert.ts';
+import { isNoData, type Rule } from '../domain/rule.ts';
 import { formatMicros } from '../domain/time.ts';
 import type { TransactionSql } from './connection.ts';
 import { jsonLiteral } from './literal.ts';
@@ -63,30 +64,36 @@ async function insertEpisodes(tx: TransactionSql, fired: readonly Fired[]): Prom
     rule_version: f.ruleVersion,
     severity: f.rule.severity,
     message: f.message,
-    key: f.rule.key,
-    operator: f.rule.operator,
-    threshold: f.rule.threshold,
+    ...measured(f.rule),
     value: f.value,
     time: formatMicros(f.time),
     partition: f.evidence.partition,
     log_offset: f.evidence.offset,
+    holding_since: formatMicros(f.holdingSince),
+    event_time: f.eventTime === null ? null : formatMicros(f.eventTime),
     sequence_id: f.sequenceId,
     arrival_time: formatMicros(f.evidence.arrival),
   }));
   await tx.unsafe(
     `INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
-      key, operator, threshold, value, started_at, last_seen_at,
+      key, operator, threshold, value, started_at, last_seen_at, holding_since,
       partition, "offset", sequence_id, event_time, arrival_time)
     SELECT id, user_id, device_id, rule_id, rule_version, 'FIRING', severity, message,
-      key, operator, threshold, value, time, time,
-      partition, log_offset, sequence_id, time, arrival_time
+      key, operator, nullif(threshold, 'null'), nullif(value, 'null'), time, time, holding_since,
+      partition, log_offset, sequence_id, event_time, arrival_time
     FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
       id text, user_id text, device_id text, rule_id text, rule_version integer, severity text,
       message text, key text, operator text, threshold jsonb, value jsonb, time timestamptz,
-      partition integer, log_offset bigint, sequence_id bigint, arrival_time timestamptz)
+      holding_since timestamptz, event_time timestamptz, partition integer, log_offset bigint, sequence_id bigint, arrival_time timestamptz)
     ORDER BY id
     ON CONFLICT DO NOTHING`,
   );
+}
+
+/** What a rule measures, as its alert tells it. */
+function measured(rule: Rule) {
+  if (isNoData(rule)) return { key: null, operator: null, threshold: rule.noData };
+  return { key: rule.key, operator: rule.operator, threshold: rule.threshold };
 }
 
 /**

@@ -45,8 +45,8 @@ test('what is evaluated: enabled rules, and one for each shorthand', () => {
   });
   const set = toRuleSet({ userId: 'u', version: 3, content, model });
   expect(set.rules.length).toBe(2);
-  expect(set.effective.map((rule) => rule.id)).toEqual(['battery-lt', 'temperature-max']);
-  expect(set.effective[1]).toEqual({
+  expect(set.thresholds.map(({ rule }) => rule.id)).toEqual(['battery-lt', 'temperature-max']);
+  expect(set.thresholds[1]?.rule).toEqual({
     id: 'temperature-max',
     key: 'temperature',
     operator: '>',

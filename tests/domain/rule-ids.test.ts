@@ -1,10 +1,10 @@
 import { expect, test } from 'bun:test';
 import fc from 'fast-check';
-import { OPERATORS, type Rule } from '../../src/domain/rule.ts';
-import type { RuleDraft } from '../../src/domain/rule-config.ts';
+import { OPERATORS, type Operator, type Rule } from '../../src/domain/rule.ts';
+import type { RuleDraft } from '../../src/domain/rule-fields.ts';
 import { assignIds } from '../../src/domain/rule-ids.ts';
 
-function draft(key: string, operator: Rule['operator'], threshold: number, id?: string): RuleDraft {
+function draft(key: string, operator: Operator, threshold: number, id?: string): RuleDraft {
   return {
     id: id ?? null,
     key,
@@ -53,7 +53,7 @@ const distinct = fc.uniqueArray(rule, {
   maxLength: 30,
   selector: (r) => JSON.stringify([r.key, r.operator, r.threshold]),
 });
-const drafts = (rules: { key: string; operator: Rule['operator']; threshold: number }[]) =>
+const drafts = (rules: { key: string; operator: Operator; threshold: number }[]) =>
   rules.map((r) => draft(r.key, r.operator, r.threshold));
 
 test('ids are unique and valid, whatever was stored', () => {

@@ -2,9 +2,11 @@ import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
 import type { Transition } from '../../src/domain/alert.ts';
 import type { LogRecord } from '../../src/domain/log.ts';
+import { NO_CONTENT, toRuleSet } from '../../src/domain/rule-content.ts';
 import { addReading, createBatch, shouldFlush, waitMs } from '../../src/engine/batch.ts';
 import type { Decoded } from '../../src/engine/decode.ts';
 import { addRecord, type EvaluateContext } from '../../src/engine/evaluate.ts';
+import { model } from '../../src/model.ts';
 
 const POLICY = { maxRows: 10, maxWaitMs: 100 };
 const transition = {} as Transition;
@@ -88,7 +90,7 @@ describe('a record', () => {
     watermark: 4,
     maxClockSkew: 1_000,
     stateOf: () => undefined,
-    rules: new Map([['u', { userId: 'u', version: 1, shorthands: {}, rules: [], effective: [] }]]),
+    rules: new Map([['u', toRuleSet({ userId: 'u', version: 1, content: NO_CONTENT, model })]]),
     ...more,
   });
   const record = (offset: number, arrivalMs = 5): LogRecord => ({

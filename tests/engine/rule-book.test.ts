@@ -42,13 +42,13 @@ function next(userId: string, version: number): Promise<RuleSet> {
 }
 
 test('a user without a config has no rules, version 0; once known, the answer is at once', async () => {
-  expect(await ruleSet('u')).toMatchObject({ version: 0, effective: [] });
+  expect(await ruleSet('u')).toMatchObject({ version: 0, thresholds: [] });
   expect(book.rulesFor(['u'])).toBeInstanceOf(Map);
 });
 
 test('an SQL statement is in force within a second, and so is a deletion', async () => {
   await ruleSet('u');
-  for (const [statement, version, effective] of [
+  for (const [statement, version, ruleIds] of [
     [() => write('u', [LOW]), 1, ['battery-lt']],
     [() => write('u', [LOW, { ...LOW, operator: '>' }]), 2, ['battery-lt', 'battery-gt']],
     [() => db.sql`DELETE FROM user_configs`, 3, []],
@@ -61,7 +61,7 @@ test('an SQL statement is in force within a second, and so is a deletion', async
     expect(performance.now() - sinceMs).toBeLessThan(1_000);
     const now = book.rulesFor(['u']) as Map<string, RuleSet>;
     expect(now.get('u')?.version).toBe(version);
-    expect(now.get('u')?.effective.map((rule) => rule.id)).toEqual([...effective]);
+    expect(now.get('u')?.thresholds.map(({ rule }) => rule.id)).toEqual([...ruleIds]);
   }
 });
 
@@ -80,14 +80,17 @@ test('invalid rules by SQL leave the last valid ones in force', async () => {
   await db.sql`UPDATE user_configs SET rules = '[{"key": 7}]', temperature_max = 'Infinity'`;
   await write('v', [LOW]);
   await book.refresh();
-  expect(await ruleSet('u')).toMatchObject({ version: 1, effective: [{ id: 'battery-lt' }] });
+  expect(await ruleSet('u')).toMatchObject({
+    version: 1,
+    thresholds: [{ rule: { id: 'battery-lt' } }],
+  });
   expect(await ruleSet('v')).toMatchObject({ version: 1 });
 });
 
 test('listeners also hear of users who are not in memory', async () => {
   const changed = next('stranger', 1);
   await write('stranger', [LOW]);
-  expect((await changed).effective.length).toBe(1);
+  expect((await changed).thresholds.length).toBe(1);
 });
 
 test('more users than fit are all answered, and never from an older version', async () => {
@@ -126,7 +129,7 @@ test('a load whose answer is older than a change that was applied meanwhile is d
   await write('u', []);
   await other.refresh();
   answer.resolve();
-  expect((await load).get('u')).toMatchObject({ version: 2, effective: [] });
+  expect((await load).get('u')).toMatchObject({ version: 2, thresholds: [] });
   expect((await other.rulesFor(['u'])).get('u')?.version).toBe(2);
   await other.close();
 });

@@ -2,7 +2,7 @@ import { expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { startOffset } from '../../src/engine/start-offset.ts';
 
-const at = (offset: number) => ({ offset, coveredAt: 0 });
+const at = (offset: number) => ({ offset, coveredAt: 0, flowingSince: 0 });
 const offset = fc.integer({ min: 0, max: 30 });
 const range = fc
   .tuple(offset, offset)

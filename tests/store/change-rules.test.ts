@@ -41,9 +41,9 @@ async function config(userId = 'u') {
 }
 const locked = (...userIds: string[]) =>
   db.sql.begin((tx) => lockRuleVersions(tx as never, userIds));
-const summary = (ruleSet: { version: number; effective: readonly { id: string }[] }) => [
+const summary = (ruleSet: { version: number; thresholds: readonly { rule: { id: string } }[] }) => [
   ruleSet.version,
-  ...ruleSet.effective.map((rule) => rule.id),
+  ...ruleSet.thresholds.map(({ rule }) => rule.id),
 ];
 
 test('a first config is version 1, an equal one is no change', async () => {

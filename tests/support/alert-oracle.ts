@@ -1,5 +1,5 @@
 import type { Reading } from '../../src/domain/reading.ts';
-import type { Rule, RuleSet } from '../../src/domain/rule.ts';
+import type { RuleSet, ThresholdRule } from '../../src/domain/rule.ts';
 
 /** A reading, and the rules in force when it is evaluated. */
 export interface Step {
@@ -25,7 +25,7 @@ export interface Expected {
 export function expectedTransitions(steps: readonly Step[], ruleId: string): Expected[] {
   const expected: Expected[] = [];
   let measured: string | null = null;
-  let seen: { time: number; sequenceId: number; breach: boolean }[] = [];
+  let seen: { time: number; sequenceId: number; value: number }[] = [];
   /** Index in `seen` of the reading that began the open episode. */
   let open: number | null = null;
 
@@ -39,7 +39,7 @@ export function expectedTransitions(steps: readonly Step[], ruleId: string): Exp
   const lastSeen = () => seen.at(-1)?.time as number;
 
   for (const { reading, ruleSet } of steps) {
-    const rule = ruleSet.effective.find(({ id }) => id === ruleId);
+    const rule = ruleSet.thresholds.find((active) => active.rule.id === ruleId)?.rule;
     if (rule === undefined) {
       const disabled = ruleSet.rules.some(({ id }) => id === ruleId);
       end(disabled ? 'RULE_DISABLED' : 'RULE_DELETED', lastSeen());
@@ -52,6 +52,9 @@ export function expectedTransitions(steps: readonly Step[], ruleId: string): Exp
       seen = [];
     }
     measured = measures;
+    // An edit of the threshold: judged by the last value.
+    const last = seen.at(-1);
+    if (open !== null && last && !breaches(rule, last.value)) end('RULE_EDITED', lastSeen());
     const value = numberUnder(reading, rule.key);
     if (value === null) continue;
     const { time, sequenceId } = reading;
@@ -60,7 +63,7 @@ export function expectedTransitions(steps: readonly Step[], ruleId: string): Exp
     );
     if (late) continue;
     const breach = breaches(rule, value);
-    seen.push({ time, sequenceId, breach });
+    seen.push({ time, sequenceId, value });
     if (breach && open === null) {
       open = seen.length - 1;
       const startedBy = { time, sequenceId };
@@ -82,7 +85,7 @@ function numberUnder(reading: Reading, key: string): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value : null;
 }
 
-function breaches({ operator, threshold }: Rule, value: number): boolean {
+function breaches({ operator, threshold }: ThresholdRule, value: number): boolean {
   const difference = value - (threshold as number);
   if (operator === '>') return difference > 0;
   if (operator === '<') return difference < 0;
