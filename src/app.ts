@@ -99,6 +99,15 @@ async function startParts(around: Surroundings): Promise<App> {
     decode: createDecoder(model, config),
     readiness: () => readiness(engine, log),
     authenticate: authentication(config, logger),
+    allowedOrigins: config.allowedOrigins,
+    introspection: config.introspection === 'on',
+    persisted: {
+      documents: config.persistedDocuments ?? {},
+      only: config.persistedOnly === 'on',
+    },
+    requestTimeoutMs: config.requestTimeoutMs,
+    maxWebSockets: config.maxWebSockets,
+    maxSubscriptions: config.maxSubscriptions,
     logger,
   });
   releases.add('API', () => server.close());

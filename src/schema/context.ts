@@ -6,7 +6,9 @@ import type { ReadingFeed } from '../engine/reading-feed.ts';
 import type { RuleBook } from '../engine/rule-book.ts';
 import type { EngineStatus } from '../engine/status.ts';
 import type { AlertEventTail } from '../store/alert-event-tail.ts';
+import { boundedSql } from '../store/bounded-sql.ts';
 import type { Sql } from '../store/connection.ts';
+import { apiError } from './errors.ts';
 
 /** Who asks. An operator sees everything, a user what is theirs, a device itself. */
 export type Viewer =
@@ -28,12 +30,16 @@ export interface SchemaDeps {
   decode: Decode;
 }
 
-/** How a request came, as far as it bounds what a subscription may do. */
+/** How a request came, as far as it bounds what it may do. */
 export interface Door {
+  /** Names the request in the log, and in answers that speak of it. */
+  requestId: string;
   /** When the caller's token ends, epoch ms; null where it never does, or the door sees to it. */
   expiresAtMs: number | null;
   /** Taken by each event stream over HTTP; null where the door counts by itself. */
   streams: StreamSlots | null;
+  /** Null: for ever. */
+  timeoutMs: number | null;
 }
 
 /** Event streams that may be open at once. */
@@ -46,13 +52,36 @@ export interface StreamSlots {
 /** One request, or one subscription for as long as it lasts. */
 export interface Context extends SchemaDeps {
   viewer: Viewer;
+  requestId: string;
   door: Door;
+  /** When its time is over, by `performance.now()`. A subscription's never is: see `sql`. */
+  deadline: { atMs: number };
   /** The request's loaders by their definition; see request-loader.ts. */
   loaders: Map<object, unknown>;
 }
 
-const UNBOUNDED: Door = { expiresAtMs: null, streams: null };
+const UNBOUNDED: Door = { requestId: '', expiresAtMs: null, streams: null, timeoutMs: null };
 
+/**
+ * Its `sql` cancels in the server what is not done by the deadline, and any one statement that takes
+ * as long as a whole request may.
+ */
 export function createContext(deps: SchemaDeps, viewer: Viewer, door: Door = UNBOUNDED): Context {
-  return { ...deps, viewer, door, loaders: new Map() };
+  const { requestId, timeoutMs } = door;
+  const deadline = { atMs: performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY) };
+  const context = { ...deps, viewer, requestId, door, deadline, loaders: new Map() };
+  if (timeoutMs === null) return context;
+  const bound = {
+    leftMs: () => Math.min(timeoutMs, deadline.atMs - performance.now()),
+    late: () => tooLate(timeoutMs),
+  };
+  return { ...context, sql: boundedSql(deps.sql, bound) };
+}
+
+function tooLate(timeoutMs: number): Error {
+  return apiError(
+    'TOO_EXPENSIVE',
+    `not done within the ${timeoutMs / 1_000} s of a request: ask for a shorter range, fewer ` +
+      'devices or smaller pages, or in several requests',
+  );
 }

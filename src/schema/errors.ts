@@ -50,11 +50,18 @@ export function badArgument(path: string, message: string): GraphQLError {
   return badUserInput([{ path, message }]);
 }
 
+/** What is said of a request in the log. */
+export interface Reporter {
+  logger: Pick<Logger, 'warn' | 'error'>;
+  requestId: string;
+}
+
 /**
  * What the caller gets to see of an error. Ours and GraphQL's own refusals of a request pass, with
- * a code; an outage becomes UNAVAILABLE; all else is a bug, logged here and told without detail.
+ * a code; an outage becomes UNAVAILABLE; all else is a bug. Of these two the log has a line, and the
+ * caller the `requestId` to find it by.
  */
-export function publicError(error: unknown, logger: Pick<Logger, 'error'>): GraphQLError {
+export function publicError(error: unknown, { logger, requestId }: Reporter): GraphQLError {
   const outer = error instanceof GraphQLError ? error : null;
   if (outer !== null && CODES.includes(outer.extensions.code)) return outer;
   let cause: unknown = error;
@@ -76,13 +83,20 @@ export function publicError(error: unknown, logger: Pick<Logger, 'error'>): Grap
   }
   switch (failureKind(cause)) {
     case 'outage':
-      return as('the database does not answer; try again in a moment', 'UNAVAILABLE');
+      logger.warn({ err: cause, path: outer?.path, requestId }, 'GraphQL: UNAVAILABLE');
+      return as('the database does not answer; try again in a moment', 'UNAVAILABLE', {
+        requestId,
+      });
     case 'row': {
       const message = 'a value is beyond what the database can hold, or holds a NUL character';
       return as(message, 'BAD_USER_INPUT', { issues: [{ path: '', message }] });
     }
     case 'bug':
-      logger.error({ err: cause, path: outer?.path }, 'GraphQL: unexpected error');
-      return as('unexpected error; the log of the server has more', 'INTERNAL_SERVER_ERROR');
+      logger.error({ err: cause, path: outer?.path, requestId }, 'GraphQL: unexpected error');
+      return as(
+        'unexpected error; the log of the server has more, under this requestId',
+        'INTERNAL_SERVER_ERROR',
+        { requestId },
+      );
   }
 }

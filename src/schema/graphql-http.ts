@@ -1,55 +1,105 @@
-import { type GraphQLSchema, parse } from 'graphql';
-import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
-import { type Authenticate, bearerToken } from './authenticate.ts';
-import { type Context, createContext, type SchemaDeps, type Viewer } from './context.ts';
-import { publicError } from './errors.ts';
+import { type GraphQLSchema, NoSchemaIntrospectionCustomRule, parse, validate } from 'graphql';
+import {
+  createYoga,
+  handleStreamOrSingleExecutionResult,
+  type Plugin,
+  type YogaServerInstance,
+} from 'graphql-yoga';
+import { type Authenticate, type Authenticated, bearerToken } from './authenticate.ts';
+import { type Context, createContext, type SchemaDeps } from './context.ts';
+import { OnlyWhatADeviceMaySee } from './device-view.ts';
+import { publicError, type Reporter } from './errors.ts';
 import { GRAPHIQL_OPTIONS, renderGraphiQL } from './graphiql.ts';
+import type { DocumentParams, Documents } from './persisted-documents.ts';
 import { createStreamSlots } from './stream-slots.ts';
 
 export type Yoga = YogaServerInstance<Record<string, unknown>, Context>;
 
 /** A document of that size takes milliseconds to validate; its time grows with the square. */
 const MAX_TOKENS = 5_000;
+/** Browsers ask again, before they send, after this time. */
+const PREFLIGHT_SECONDS = 600;
 
-interface Initial {
+export interface GraphqlHttpOptions {
+  authenticate: Authenticate;
+  /** Whether pages of other origins may read answers; which ones is decided before. */
+  openToOrigins: boolean;
+  /** Event streams over HTTP at a time. */
+  maxStreams: number;
+  requestTimeoutMs: number;
+  introspection: boolean;
+  graphiql: boolean;
+  documents: Documents;
+}
+
+/** What an operation brings, over HTTP and WebSocket alike. */
+export interface Initial {
+  requestId: string;
+  /** Of the socket, once it said who it is; over HTTP of the request. */
+  caller?: Authenticated;
   /** Absent where the operation came by WebSocket. */
   request?: Request;
-  /** Of the socket, once it said who it is. */
-  viewer?: Viewer | null;
 }
 
 /** The GraphQL server behind HTTP and WebSocket alike. */
 export function createGraphqlHttp(
   deps: SchemaDeps,
   schema: GraphQLSchema,
-  options: { authenticate: Authenticate; openToOrigins: boolean; maxStreams: number },
+  options: GraphqlHttpOptions,
 ): Yoga {
   const streams = createStreamSlots(options.maxStreams);
 
-  async function contextOf({ request, viewer }: Initial): Promise<Context> {
+  function contextOf({ requestId, caller, request }: Initial): Context {
+    const { viewer, expiresAtMs } = caller as Authenticated;
+    const timeoutMs = options.requestTimeoutMs;
     // A socket ends with its token, and has a limit of its own.
-    if (viewer) return createContext(deps, viewer);
-    const token = bearerToken(request?.headers.get('authorization') ?? null);
-    const { viewer: caller, expiresAtMs } = await options.authenticate(token);
-    return createContext(deps, caller, { expiresAtMs, streams });
+    const door = request ? { expiresAtMs, streams } : { expiresAtMs: null, streams: null };
+    return createContext(deps, viewer, { requestId, timeoutMs, ...door });
   }
 
   return createYoga<Record<string, unknown>, Context>({
     schema,
     graphqlEndpoint: '/graphql',
-    context: (initial) => contextOf(initial as Initial),
-    graphiql: GRAPHIQL_OPTIONS,
+    context: (initial) => contextOf(initial as unknown as Initial),
+    graphiql: options.graphiql && GRAPHIQL_OPTIONS,
     renderGraphiQL,
     landingPage: false,
-    // With tokens any page may ask, as no browser adds one by itself. Without, a foreign origin is
-    // refused before, and nobody needs to read across origins.
-    cors: options.openToOrigins ? { origin: '*', credentials: false } : false,
+    cors: options.openToOrigins && {
+      origin: '*',
+      credentials: false,
+      methods: ['GET', 'POST', 'OPTIONS'],
+      exposedHeaders: ['x-request-id'],
+      maxAge: PREFLIGHT_SECONDS,
+    },
     batching: false,
     multipart: false,
     logging: false,
-    maskedErrors: { maskError: (error) => publicError(error, deps.logger) },
-    plugins: [boundedParse(), publicErrors(deps)],
+    // Ours knows of which request an error is.
+    maskedErrors: false,
+    extraParamNames: ['documentId'],
+    plugins: [
+      admission(options),
+      boundedParse(),
+      boundedValidation(options),
+      endlessSubscriptions(),
+      publicErrors(deps),
+    ],
   }) as unknown as Yoga;
+}
+
+/** Over HTTP: who asks, then what, before anything is told of the schema. */
+function admission({ authenticate, documents }: GraphqlHttpOptions): Plugin {
+  return {
+    async onParams({ request, context, params, setParams }) {
+      const token = bearerToken(request.headers.get('authorization'));
+      (context as unknown as Initial).caller = await authenticate(token);
+      // GET has it in the URL.
+      const inUrl = new URL(request.url).searchParams.get('documentId') ?? undefined;
+      const { documentId = inUrl, ...rest } = params as DocumentParams;
+      const query = documents.textOf({ ...rest, documentId });
+      setParams({ ...rest, query } as typeof params);
+    },
+  };
 }
 
 function boundedParse(): Plugin {
@@ -60,12 +110,59 @@ function boundedParse(): Plugin {
   };
 }
 
-/** Refusals before the execution, of the parser, the validation and the variables, get a code too. */
-function publicErrors({ logger }: SchemaDeps): Plugin {
+function boundedValidation({ introspection }: GraphqlHttpOptions): Plugin {
   return {
-    onResultProcess({ result, setResult }) {
-      if (Array.isArray(result) || Symbol.asyncIterator in result || !result.errors) return;
-      setResult({ ...result, errors: result.errors.map((error) => publicError(error, logger)) });
+    onValidate({ context, addValidationRule, setValidationFn }) {
+      const { caller } = context as unknown as Initial;
+      if (caller?.viewer.kind === 'device') addValidationRule(OnlyWhatADeviceMaySee);
+      if (introspection) return;
+      addValidationRule(NoSchemaIntrospectionCustomRule);
+      setValidationFn(((of: GraphQLSchema, document: never, rules: never) =>
+        validate(of, document, rules, { hideSuggestions: true })) as typeof validate);
+    },
+  };
+}
+
+/** The deadline of a request is not that of a subscription: only each statement's is. */
+function endlessSubscriptions(): Plugin<Context> {
+  return {
+    onSubscribe({ args }) {
+      args.contextValue.deadline.atMs = Number.POSITIVE_INFINITY;
+    },
+  };
+}
+
+/**
+ * Nothing of what is inside gets out by an error; refusals before the execution, of the parser, the
+ * validation and the variables, get a code too.
+ */
+function publicErrors({ logger }: SchemaDeps): Plugin<Context> {
+  type Result = { errors?: readonly unknown[] };
+  const cleaned = <T extends Result>(result: T, reporter: Reporter): T =>
+    result.errors
+      ? { ...result, errors: result.errors.map((error) => publicError(error, reporter)) }
+      : result;
+  return {
+    onExecute: ({ args }) => ({
+      onExecuteDone: (payload) =>
+        handleStreamOrSingleExecutionResult(payload, ({ result, setResult }) =>
+          setResult(cleaned(result, args.contextValue)),
+        ),
+    }),
+    onSubscribe: ({ args }) => ({
+      onSubscribeResult: (payload) =>
+        handleStreamOrSingleExecutionResult(payload as never, ({ result, setResult }) =>
+          setResult(cleaned(result, args.contextValue)),
+        ),
+      onSubscribeError({ error, setError }) {
+        if (error instanceof DOMException) throw error;
+        setError(publicError(error, args.contextValue));
+      },
+    }),
+    onResultProcess({ result, setResult, serverContext }) {
+      if (Array.isArray(result) || Symbol.asyncIterator in result) return;
+      const { requestId } = serverContext as unknown as Initial;
+      setResult(cleaned(result as Result, { logger, requestId }) as typeof result);
     },
   };
 }

@@ -1,27 +1,30 @@
+import { randomUUID } from 'node:crypto';
 import { type ExecutionArgs, GraphQLError } from 'graphql';
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL, handleProtocols, makeServer } from 'graphql-ws';
 import type { Logger } from 'pino';
 import { atTime } from './at-time.ts';
-import { type Authenticate, bearerToken } from './authenticate.ts';
-import type { Viewer } from './context.ts';
+import { type Authenticate, type Authenticated, bearerToken } from './authenticate.ts';
 import { badArgument, publicError } from './errors.ts';
-import type { Yoga } from './graphql-http.ts';
+import type { Initial, Yoga } from './graphql-http.ts';
+import { createOutbox, type Outbox } from './outbox.ts';
+import type { DocumentParams, Documents } from './persisted-documents.ts';
 
 /** What a socket of Bun.serve carries: set at the upgrade. */
 export interface SocketData {
+  /** The header, where the client could set one. */
+  authorization: string | null;
   socket: OpenSocket | null;
   /** Set once the client has said who it is. */
-  viewer: Viewer | null;
+  caller: Authenticated | null;
 }
 
 type BunSocket = Bun.ServerWebSocket<SocketData>;
 
 /** One client, from open to close. */
 interface OpenSocket {
+  outbox: Outbox;
   receive: (message: string) => Promise<void>;
   closed: (code: number, reason: string) => Promise<void>;
-  /** Resolves the sends that wait for the client to read on. */
-  drained: () => void;
   /** Its token would end the socket. */
   cancelExpiry: () => void;
 }
@@ -29,6 +32,8 @@ interface OpenSocket {
 export interface GraphqlWs {
   /** Whether the client speaks our protocol: the header sec-websocket-protocol. */
   accepts(protocols: string | null): boolean;
+  /** Whether there is room for one more socket. */
+  hasRoom(): boolean;
   handler: Bun.WebSocketHandler<SocketData>;
   /** Tells every client that the server goes away (1001). */
   closeAll(): void;
@@ -36,13 +41,27 @@ export interface GraphqlWs {
 
 export interface GraphqlWsOptions {
   yoga: Yoga;
-  logger: Pick<Logger, 'error' | 'debug'>;
+  logger: Pick<Logger, 'warn' | 'error'>;
   authenticate: Authenticate;
-  /** Subscriptions of one socket at a time. */
-  maxOperations?: number;
+  documents: Documents;
+  maxSockets: number;
+  /** Of one socket at a time. */
+  maxOperations: number;
+  /** A client that reads nothing for so long, while something waits for it, is cut off. */
+  stallMs: number;
 }
 
-const CLOSE = { goingAway: 1001, unauthorized: 4401, internalError: 4500 } as const;
+/**
+ * A client comes back by itself after 1001, 1013 and 4403: with a new token where the one that it
+ * had has expired. After 4401 and 4500 it does not.
+ */
+const CLOSE = {
+  goingAway: 1001,
+  tryAgainLater: 1013,
+  unauthorized: 4401,
+  forbidden: 4403,
+  internalError: 4500,
+} as const;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 
@@ -50,20 +69,18 @@ const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
  * graphql-transport-ws on Bun's sockets. Unlike graphql-ws's own adapter it closes the socket on a
  * throw, and waits while a client does not read: then its subscriptions pull nothing either.
  */
-export function createGraphqlWs({
-  yoga,
-  logger,
-  authenticate,
-  maxOperations = 100,
-}: GraphqlWsOptions): GraphqlWs {
+export function createGraphqlWs(options: GraphqlWsOptions): GraphqlWs {
+  const { logger, authenticate, maxOperations } = options;
   const sockets = new Set<BunSocket>();
   const server = makeServer<Record<string, unknown>, BunSocket>({
     onConnect: ({ connectionParams, extra }) => admit(extra, connectionParams),
     onSubscribe: async (ctx, _id, payload) => {
       if (Object.keys(ctx.subscriptions).length > maxOperations) {
-        return [badArgument('', `at most ${maxOperations} operations at once on one socket`)];
+        const message = `at most ${maxOperations} operations at once on one socket: open another`;
+        return [badArgument('', message)];
       }
-      return await executionArgs(yoga, logger, payload, ctx.extra.data.viewer);
+      const caller = ctx.extra.data.caller as Authenticated;
+      return await executionArgs(options, payload, { caller, requestId: randomUUID() });
     },
     execute: (args) => enveloped(args).execute(args) as never,
     subscribe: (args) => enveloped(args).subscribe(args) as never,
@@ -72,16 +89,16 @@ export function createGraphqlWs({
   /** The token comes in connectionParams, as browsers can't set a header on a WebSocket. */
   async function admit(ws: BunSocket, params: Record<string, unknown> = {}): Promise<boolean> {
     try {
-      const token = bearerToken(params.Authorization ?? params.authorization);
-      const { viewer, expiresAtMs } = await authenticate(token);
-      ws.data.viewer = viewer;
-      const { socket } = ws.data;
-      const expire = () => ws.close(CLOSE.unauthorized, 'the token has expired');
-      if (socket !== null) socket.cancelExpiry = atTime(expiresAtMs, expire);
+      const { data } = ws;
+      const authorization = params.Authorization ?? params.authorization ?? data.authorization;
+      data.caller = await authenticate(bearerToken(authorization));
+      const expire = () => ws.close(CLOSE.forbidden, 'the token has expired');
+      const { socket } = data;
+      if (socket !== null) socket.cancelExpiry = atTime(data.caller.expiresAtMs, expire);
       return true;
     } catch (error) {
       if (!(error instanceof GraphQLError)) throw error;
-      ws.close(CLOSE.unauthorized, error.message);
+      ws.close(refusalCode(error), error.message);
       return false;
     }
   }
@@ -93,28 +110,17 @@ export function createGraphqlWs({
 
   function open(ws: BunSocket): void {
     sockets.add(ws);
-    let waiting: (() => void)[] = [];
     const socket: OpenSocket = {
+      outbox: createOutbox(ws, options.stallMs),
       receive: async () => {},
       closed: async () => {},
       cancelExpiry: () => {},
-      drained: () => {
-        const resolved = waiting;
-        waiting = [];
-        for (const resolve of resolved) resolve();
-      },
     };
     ws.data.socket = socket;
     socket.closed = server.opened(
       {
         protocol: GRAPHQL_TRANSPORT_WS_PROTOCOL,
-        send(text) {
-          const sent = ws.readyState === WebSocket.OPEN ? ws.sendText(text) : 1;
-          // Buffered: the next event is pulled once the client has read.
-          if (sent === -1) return new Promise((resolve) => waiting.push(resolve));
-          // Dropped: a gap that the client can't see. It has to come back and resume.
-          if (sent === 0) ws.terminate();
-        },
+        send: socket.outbox.send,
         close: (code, reason) => ws.close(code, reason),
         onMessage: (callback) => {
           socket.receive = callback;
@@ -126,6 +132,7 @@ export function createGraphqlWs({
 
   return {
     accepts: (protocols) => protocols !== null && handleProtocols(protocols) !== false,
+    hasRoom: () => sockets.size < options.maxSockets,
     handler: {
       maxPayloadLength: MAX_MESSAGE_BYTES,
       backpressureLimit: MAX_BUFFERED_BYTES,
@@ -140,11 +147,11 @@ export function createGraphqlWs({
           fail(ws, error);
         }
       },
-      drain: (ws) => ws.data.socket?.drained(),
+      drain: (ws) => ws.data.socket?.outbox.drained(),
       async close(ws, code, reason) {
         sockets.delete(ws);
         ws.data.socket?.cancelExpiry();
-        ws.data.socket?.drained();
+        ws.data.socket?.outbox.drained();
         try {
           await ws.data.socket?.closed(code, reason);
         } catch (error) {
@@ -161,27 +168,37 @@ export function createGraphqlWs({
   };
 }
 
+function refusalCode({ extensions }: GraphQLError): number {
+  if (extensions.code === 'UNAVAILABLE') return CLOSE.tryAgainLater;
+  return extensions.expired === true ? CLOSE.forbidden : CLOSE.unauthorized;
+}
+
 type Enveloped = Pick<ReturnType<Yoga['getEnveloped']>, 'execute' | 'subscribe'>;
 
 function enveloped(args: ExecutionArgs): Enveloped {
   return args.rootValue as Enveloped;
 }
 
+type Payload = DocumentParams & {
+  operationName?: string | null;
+  variables?: object | null;
+};
+
 /** Parses and validates as over HTTP; what is wrong with the document is the client's to know. */
 async function executionArgs(
-  yoga: Yoga,
-  logger: Pick<Logger, 'error'>,
-  payload: { query: string; operationName?: string | null; variables?: object | null },
-  viewer: Viewer | null,
+  { yoga, logger, documents }: GraphqlWsOptions,
+  payload: Payload,
+  initial: Initial,
 ): Promise<ExecutionArgs | readonly GraphQLError[]> {
+  const reporter = { logger, requestId: initial.requestId };
   try {
     const { schema, execute, subscribe, contextFactory, parse, validate } = yoga.getEnveloped({
       params: payload,
-      viewer,
+      ...initial,
     });
-    const document = parse(payload.query);
+    const document = parse(documents.textOf(payload) ?? '');
     const errors = validate(schema, document) as readonly GraphQLError[];
-    if (errors.length > 0) return errors.map((error) => publicError(error, logger));
+    if (errors.length > 0) return errors.map((error) => publicError(error, reporter));
     return {
       schema,
       document,
@@ -191,6 +208,6 @@ async function executionArgs(
       rootValue: { execute, subscribe } satisfies Enveloped,
     };
   } catch (error) {
-    return [publicError(error, logger)];
+    return [publicError(error, reporter)];
   }
 }

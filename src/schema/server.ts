@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { StartError } from '../domain/start-error.ts';
 import { createReadingFollower } from '../engine/follow-readings.ts';
@@ -7,6 +8,7 @@ import { createGraphqlHttp } from './graphql-http.ts';
 import { createGraphqlWs, type SocketData } from './graphql-ws.ts';
 import { createSchema } from './index.ts';
 import { createMetrics } from './metrics.ts';
+import { createDocuments } from './persisted-documents.ts';
 import { foreignRequest } from './same-origin.ts';
 
 export interface ServerOptions extends SchemaDeps {
@@ -18,6 +20,19 @@ export interface ServerOptions extends SchemaDeps {
   readiness: () => { ok: boolean; reason?: string };
   /** Null: whoever may ask is the operator, and only this machine may. */
   authenticate?: Authenticate | null;
+  /** Of web pages that may ask, besides our own; null: any with tokens, none without. */
+  allowedOrigins?: '*' | readonly string[] | null;
+  /** Whether the schema may be asked for; without, GraphiQL is off too. */
+  introspection?: boolean;
+  /** Documents by their ids, and whether nothing else is taken; see persisted-documents.ts. */
+  persisted?: { documents: Record<string, string>; only: boolean };
+  /** A query that is not done by then ends, and what it asks of the database is cancelled. */
+  requestTimeoutMs?: number;
+  maxWebSockets?: number;
+  /** Operations of one WebSocket at a time. */
+  maxSubscriptions?: number;
+  /** A WebSocket client that reads nothing for so long is cut off. */
+  stallMs?: number;
   /** Subscriptions over server-sent events at a time; a WebSocket carries many of its own. */
   maxStreams?: number;
   /** How long `close` waits for requests under way. */
@@ -32,7 +47,13 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-const MAX_STREAMS = 1_000;
+const DEFAULTS = {
+  requestTimeoutMs: 30_000,
+  maxWebSockets: 5_000,
+  maxSubscriptions: 100,
+  stallMs: 30_000,
+  maxStreams: 1_000,
+};
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Yoga pings event streams each 12 s; Bun's default of 10 would end them between. */
 const IDLE_TIMEOUT_SECONDS = 60;
@@ -47,14 +68,30 @@ const IDLE_TIMEOUT_SECONDS = 60;
 export async function startServer(options: ServerOptions): Promise<HttpServer> {
   const { logger, closeDeadlineMs = 2_000 } = options;
   const authenticate = options.authenticate ?? everybodyIsOperator;
-  const openToOrigins = authenticate !== everybodyIsOperator;
+  const hasTokens = authenticate !== everybodyIsOperator;
+  const origins = options.allowedOrigins ?? (hasTokens ? '*' : []);
+  const { introspection = true, persisted = { documents: {}, only: false } } = options;
+  const documents = createDocuments(persisted.documents, persisted.only);
+  const limits = { ...DEFAULTS, ...options };
   const schema = createSchema(options.model);
   const yoga = createGraphqlHttp(options, schema, {
     authenticate,
-    openToOrigins,
-    maxStreams: options.maxStreams ?? MAX_STREAMS,
+    openToOrigins: origins.length > 0,
+    maxStreams: limits.maxStreams,
+    requestTimeoutMs: limits.requestTimeoutMs,
+    introspection,
+    graphiql: introspection && !persisted.only,
+    documents,
   });
-  const sockets = createGraphqlWs({ yoga, logger, authenticate });
+  const sockets = createGraphqlWs({
+    yoga,
+    logger,
+    authenticate,
+    documents,
+    maxSockets: limits.maxWebSockets,
+    maxOperations: limits.maxSubscriptions,
+    stallMs: limits.stallMs,
+  });
   const metrics = createMetrics(options.engineStatus);
   let lastReason = '';
 
@@ -62,7 +99,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
     request: Request,
     server: Bun.Server<SocketData>,
   ): Promise<Response | undefined> {
-    const refusal = openToOrigins ? null : foreignRequest(request.headers);
+    const refusal = foreignRequest(request.headers, { hasTokens, origins });
     if (refusal !== null) return text(403, refusal);
     const { pathname } = new URL(request.url);
     switch (pathname) {
@@ -80,7 +117,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
         // With tokens the port is open to strangers, who learn nothing of what is inside.
         if (reason !== lastReason) logger.warn({ reason }, 'not ready');
         lastReason = reason;
-        return text(503, openToOrigins ? 'not ready' : reason);
+        return text(503, hasTokens ? 'not ready' : reason);
       }
       case '/metrics':
         return new Response(await metrics.metrics(), {
@@ -97,15 +134,22 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
     if (request.method === 'POST' && type !== 'application/json') {
       return text(415, 'send GraphQL as content-type: application/json');
     }
-    return await yoga.fetch(request, {});
+    const requestId = requestIdOf(request.headers);
+    const response = await yoga.fetch(request, { requestId });
+    response.headers.set('x-request-id', requestId);
+    return response;
   }
 
   function upgrade(request: Request, server: Bun.Server<SocketData>): Response | undefined {
     if (!sockets.accepts(request.headers.get('sec-websocket-protocol'))) {
       return text(400, 'the WebSocket subprotocol here is graphql-transport-ws');
     }
-    const upgraded = server.upgrade(request, { data: { socket: null, viewer: null } });
-    return upgraded ? undefined : text(400, 'not a WebSocket handshake');
+    if (!sockets.hasRoom()) {
+      return text(503, `${limits.maxWebSockets} WebSockets are open here: try again later`);
+    }
+    const authorization = request.headers.get('authorization');
+    const data = { authorization, socket: null, caller: null };
+    return server.upgrade(request, { data }) ? undefined : text(400, 'not a WebSocket handshake');
   }
 
   const server = listen(options, {
@@ -139,6 +183,12 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
       deadline.cancel();
     },
   };
+}
+
+/** The sender's own, where it is fit for a log. */
+function requestIdOf(headers: Headers): string {
+  const given = headers.get('x-request-id') ?? '';
+  return /^[\w.:-]{1,100}$/.test(given) ? given : randomUUID();
 }
 
 type ServeOptions = Omit<

@@ -56,7 +56,7 @@ export function deliveries<T>(
         if (result.done) return await end();
         return { done: false, value: { event: result.value } };
       } catch (error) {
-        return last(expired ? tokenExpired() : publicError(error, context.logger));
+        return last(expired ? tokenExpired() : publicError(error, context));
       }
     },
     return: end,

@@ -75,9 +75,10 @@ test('a WebSocket says who it is in connectionParams, and ends with its token', 
   expect(await closeCode({})).toBe(4401);
   expect(await closeCode({ Authorization: 'Bearer nonsense' })).toBe(4401);
   // Ten seconds of tolerance for clocks: this one is let in, and past its end already.
-  expect(await closeCode({ Authorization: `Bearer ${await token({ sub: 'ann' }, '-1s')}` })).toBe(
-    4401,
-  );
+  const expiring = await token({ sub: 'ann' }, '-1s');
+  expect(await closeCode({ Authorization: `Bearer ${expiring}` })).toBe(4403);
+  const expired = await token({ sub: 'ann' }, '-1m');
+  expect(await closeCode({ Authorization: `Bearer ${expired}` })).toBe(4403);
 });
 
 test("over a WebSocket another user's events do not exist", async () => {

@@ -152,9 +152,10 @@ test('a bug says nothing of what is inside', async () => {
   });
   try {
     const { errors } = await broken.query('{ ingest { lag } }');
-    expect(errors?.[0]?.extensions).toEqual({ code: 'INTERNAL_SERVER_ERROR' });
+    const { requestId } = errors?.[0]?.extensions as { requestId: string };
+    expect(errors?.[0]?.extensions).toEqual({ code: 'INTERNAL_SERVER_ERROR', requestId });
     expect(JSON.stringify(errors)).not.toContain('secret');
-    expect(logged).toMatchObject([{ err: { message: 'secret of the house' } }]);
+    expect(logged).toMatchObject([{ err: { message: 'secret of the house' }, requestId }]);
   } finally {
     await broken.close();
   }

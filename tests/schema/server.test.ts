@@ -69,7 +69,9 @@ test('a Host that is not this machine gets nothing, over HTTP and WebSocket', as
 });
 
 test('a request without a Host is foreign', () => {
-  expect(foreignRequest(new Headers())).toContain('not this machine');
+  expect(foreignRequest(new Headers(), { hasTokens: false, origins: [] })).toContain(
+    'not this machine',
+  );
 });
 
 test('a foreign Origin gets nothing, over HTTP and WebSocket', async () => {
