@@ -10,6 +10,7 @@ import { defineIngest } from './ingest.ts';
 import { defineIssue } from './issue.ts';
 import { definePublishReading } from './publish-reading.ts';
 import { defineReading } from './reading.ts';
+import { defineResetDeviceClock } from './reset-device-clock.ts';
 import { defineRule } from './rule.ts';
 import { defineRuleInput } from './rule-input.ts';
 import { defineRuleSet } from './rule-set.ts';
@@ -27,6 +28,7 @@ export function createSchema(model: Model): GraphQLSchema {
   definePageInfo(builder);
   defineUser(builder);
   defineDevice(builder);
+  defineResetDeviceClock(builder);
   defineReading(builder, model);
   defineTelemetry(builder);
   defineIssue(builder);
