@@ -7,10 +7,12 @@ import { openDataFolder } from './embedded/data-folder.ts';
 import { createDecoder } from './engine/decode.ts';
 import { createHeartbeat } from './engine/heartbeat.ts';
 import { createEngine, type Engine } from './engine/index.ts';
+import { createIngestWatch } from './engine/ingest-watch.ts';
 import { createJanitor, type Retention } from './engine/janitor.ts';
 import { createPublisher } from './engine/publish.ts';
 import { createRefusedMessages } from './engine/refused-messages.ts';
 import { createRuleBook, type RuleBook } from './engine/rule-book.ts';
+import { databaseFigures } from './figures.ts';
 import { model } from './model.ts';
 import {
   type Log,
@@ -77,7 +79,10 @@ async function startParts(around: Surroundings): Promise<App> {
   const { rules, tail } = await followDatabase(around, database);
   const engine = await startEngine(around, { database, log, rules, tail });
 
-  const { sql, openSession } = database;
+  const { sql, followSql, openSession } = database;
+  const watched = { sql: followSql, source: log.source, engineStatus: engine.status, logger };
+  const ingest = createIngestWatch(watched);
+  releases.add('ingest watch', async () => ingest.close());
   const refused = createRefusedMessages({ appender: log.appender, logger });
   const mqtt = await openMqtt(around, { log, refused, openSession });
   const { appender, partitions } = log;
@@ -95,6 +100,8 @@ async function startParts(around: Surroundings): Promise<App> {
     rules,
     feed: engine.feed,
     engineStatus: engine.status,
+    ingest,
+    figures: [...databaseFigures({ sql: followSql, rules }), ...log.figures, ...mqtt.figures],
     appender: log.appender,
     decode: createDecoder(model, config),
     readiness: () => readiness(engine, log),

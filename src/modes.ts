@@ -18,11 +18,13 @@ import type { KafkaSettings } from './engine/sources/kafka-client.ts';
 import { prepareKafka } from './engine/sources/kafka-cluster.ts';
 import { createDeadLetterSender } from './engine/sources/kafka-dlq.ts';
 import { createKafkaSource } from './engine/sources/kafka-source.ts';
+import { bridgeFigures, brokerFigures, logFigures } from './figures.ts';
 import { model } from './model.ts';
 import { createBridge } from './mqtt/bridge.ts';
 import { startBroker } from './mqtt/broker.ts';
 import type { MqttClientOptions } from './mqtt/client.ts';
 import type { Releases } from './releases.ts';
+import type { Figure } from './schema/metrics.ts';
 import type { Sql } from './store/connection.ts';
 import { LOCKS } from './store/migrations.ts';
 
@@ -43,6 +45,7 @@ export interface Log {
   partitions(): number;
   health(): LogHealth;
   deadLetters?: DeadLetterSink;
+  figures: Figure[];
 }
 
 export interface Mqtt {
@@ -51,6 +54,7 @@ export interface Mqtt {
   client: Pick<MqttClientOptions, 'url' | 'protocolVersion' | 'username' | 'password' | 'tls'>;
   /** Whether what devices send reaches the log through this process. */
   isFlowing(): boolean;
+  figures: Figure[];
 }
 
 /** It takes 10 s at the most to stop itself. */
@@ -98,6 +102,7 @@ async function embeddedLog({ config, dataDir, logger, releases }: Surroundings):
     appender: log,
     partitions: () => log.partitions,
     health: () => log.health(),
+    figures: logFigures(() => log.stats()),
   };
 }
 
@@ -139,6 +144,7 @@ async function kafka(
       return written.ok ? source.health() : written;
     },
     deadLetters: sender,
+    figures: logFigures(() => appender.stats()),
   };
 }
 
@@ -162,7 +168,8 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
     logger,
   });
   releases.add('MQTT broker', () => broker.close());
-  return { url: broker.url, client: { url: broker.url }, isFlowing: () => true };
+  const figures = brokerFigures(() => broker.stats());
+  return { url: broker.url, client: { url: broker.url }, isFlowing: () => true, figures };
 }
 
 function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt {
@@ -178,7 +185,7 @@ function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt 
       key: config.mqttTlsKey ?? undefined,
     },
   };
-  if (config.bridge === 'off') return { url, client, isFlowing: () => false };
+  if (config.bridge === 'off') return { url, client, isFlowing: () => false, figures: [] };
   const { bridgeSharedGroup } = config;
   const bridge = createBridge({
     ...client,
@@ -204,7 +211,8 @@ function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt 
   });
   bridge.start();
   releases.add('bridge', () => bridge.close(), BRIDGE_CLOSE_MS);
-  return { url, client, isFlowing: () => bridge.flowing };
+  const figures = bridgeFigures(() => bridge.stats());
+  return { url, client, isFlowing: () => bridge.flowing, figures };
 }
 
 /** One session for all replicas, of which one is elected; with a shared group one for each. */

@@ -123,6 +123,12 @@ export interface Source {
    * @throws StartError where it never will
    */
   start(onAssigned: (reader: PartitionReader) => void): Promise<void>;
+  /**
+   * The offset that the next record of each partition will get, also of those that others read.
+   *
+   * @throws LogUnavailable
+   */
+  ends?(): Promise<ReadonlyMap<number, number>>;
   /** Stops reading: aborts every reader's signal. Commits still work until `close`. */
   pause(): Promise<void>;
   close(): Promise<void>;

@@ -19,11 +19,12 @@ export interface Batch {
   bytes: number;
   /** The last offset covered, -1 while the batch covers none (a change of the rules). */
   lastOffset: number;
+  /** The newest arrival. */
   coveredAt: Micros;
-  /** Arrival of its first record. */
-  firstArrival: Micros;
-  /** Arrival of the first record behind its last interruption; 0 where there was none. */
+  /** Arrival of the first record behind its last interruption, else of its first record. */
   flowingSince: Micros;
+  /** The newest arrival before that one; 0 where it was the first. */
+  stoppedAt: Micros;
   /** When the first record came into the batch: milliseconds, monotonic. */
   openedAtMs: number;
   readings: BatchedReading[];
@@ -40,6 +41,8 @@ export interface Batch {
   /** Holds records at or below the watermark, so its readings are probably stored already. */
   replay: boolean;
   keys: Set<string>;
+  /** When its transaction began and ended, once it is committed: milliseconds, monotonic. */
+  written: { fromMs: number; toMs: number } | null;
 }
 
 export function createBatch(): Batch {
@@ -48,8 +51,8 @@ export function createBatch(): Batch {
     bytes: 0,
     lastOffset: -1,
     coveredAt: 0,
-    firstArrival: 0,
     flowingSince: 0,
+    stoppedAt: 0,
     openedAtMs: 0,
     readings: [],
     kinds: { live: 0, late: 0, replay: 0, future: 0 },
@@ -61,6 +64,7 @@ export function createBatch(): Batch {
     ruleVersions: new Map(),
     replay: false,
     keys: new Set(),
+    written: null,
   };
 }
 
@@ -73,8 +77,10 @@ export function isInterruption(before: Micros, arrival: Micros): boolean {
 }
 
 export function coverArrival(batch: Batch, arrival: Micros): void {
-  if (batch.firstArrival === 0) batch.firstArrival = arrival;
-  else if (isInterruption(batch.coveredAt, arrival)) batch.flowingSince = arrival;
+  if (isInterruption(batch.coveredAt, arrival)) {
+    batch.stoppedAt = batch.coveredAt;
+    batch.flowingSince = arrival;
+  }
   batch.coveredAt = Math.max(batch.coveredAt, arrival);
 }
 

@@ -2,6 +2,7 @@ import type { PartitionReader } from '../domain/log.ts';
 import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import type { Batch } from './batch.ts';
 import type { KnownStates } from './known-states.ts';
+import { type Measures, measureBatch } from './measures.ts';
 import type { ReadingFeed } from './reading-feed.ts';
 import type { IngestCounters } from './status.ts';
 
@@ -16,6 +17,7 @@ export async function commitBatch(
     reader: PartitionReader;
     states: Pick<KnownStates, 'committed'>;
     counters: IngestCounters;
+    measures?: Measures;
     feed: ReadingFeed;
     tail: Pick<AlertEventTail, 'poke'>;
     deadLetters?: DeadLetterSink | undefined;
@@ -26,6 +28,7 @@ export async function commitBatch(
 ): Promise<void> {
   deps.states.committed(batch);
   count(deps.counters, batch);
+  if (deps.measures) measureBatch(deps.measures, batch);
   if (batch.transitions.length > 0) deps.tail.poke();
   if (batch.deadLetters.length > 0) deps.deadLetters?.poke(deps.reader.partition);
   const live = batch.replay

@@ -9,6 +9,7 @@ import type { BatchPolicy } from './batch.ts';
 import type { DeadLetterSink } from './commit.ts';
 import { createDecoder } from './decode.ts';
 import { createLane, type Lane, type LaneDeps } from './lane.ts';
+import { createMeasures } from './measures.ts';
 import { createReadingFeed, type ReadingFeed } from './reading-feed.ts';
 import { sleep } from './retry.ts';
 import type { RuleBook } from './rule-book.ts';
@@ -76,6 +77,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
     rewinds: 0,
     gaps: 0,
   };
+  const measures = createMeasures();
   const lanes = new Map<number, { lane: Lane; ended: Promise<void> }>();
   const abandon = new AbortController();
   const { openSql, deadLetters } = deps;
@@ -91,6 +93,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
     tail,
     deadLetters,
     counters,
+    measures,
   };
   const stopWatchingRules = rules.onChange(({ userId }) => {
     for (const { lane } of lanes.values()) lane.rulesChanged(userId);
@@ -139,7 +142,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
 
   function status(): EngineStatus {
     const all = [...lanes.values()].map(({ lane }) => lane.status());
-    return { lanes: all.sort((a, b) => a.partition - b.partition), counters };
+    return { lanes: all.sort((a, b) => a.partition - b.partition), counters, measures };
   }
 
   return { feed, start: () => source.start(assign), status, stop };

@@ -71,8 +71,10 @@ export function createPersistentWriter(
 
   async function write(batch: Batch, watermark: Watermark): Promise<void> {
     for (let attempt = 0; ; attempt++) {
+      const fromMs = performance.now();
       try {
         await inTime('writing a batch', writer.write(batch, watermark));
+        batch.written = { fromMs, toMs: performance.now() };
         partitionWasMissing = false;
         if (attempt > 0) options.onWaiting(null);
         return;

@@ -30,6 +30,8 @@ export interface ReplayResult {
 export type ReplayDeadLetters = (choice: ReplayChoice, actor: string) => Promise<ReplayResult>;
 
 const MAX_LETTERS = 10_000;
+/** Past it no further piece is begun. */
+const BUDGET_MS = 15_000;
 const PIECE = 100;
 const PIECE_BYTES = 8 * 2 ** 20;
 /** Within the timeout of the transaction that holds the rows. */
@@ -90,6 +92,7 @@ export function createDeadLetterReplay(deps: {
   return async (choice, actor) => {
     const result: ReplayResult = { matched: 0, replayed: 0, failed: 0, problem: null, more: false };
     const upTo = await newestDeadLetter(sql);
+    const endMs = performance.now() + BUDGET_MS;
     for (let after = 0; after < upTo; ) {
       const limit = Math.min(PIECE, MAX_LETTERS - result.matched);
       const bounds = { after, upTo, limit, actor };
@@ -102,7 +105,8 @@ export function createDeadLetterReplay(deps: {
       after = last;
       // A log that takes nothing of a whole piece is not asked ten thousand times.
       const isStuck = replayed === 0 && failures.length === PIECE;
-      result.more = after < upTo && (isStuck || result.matched >= MAX_LETTERS);
+      const isEnough = result.matched >= MAX_LETTERS || performance.now() > endMs;
+      result.more = after < upTo && (isStuck || isEnough);
       if (result.more) break;
     }
     logger.info({ ...choice, ...result, actor }, 'dead letters were put back into the log');

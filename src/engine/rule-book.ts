@@ -21,6 +21,8 @@ export interface RuleBook {
   ): ReadonlyMap<string, RuleSet> | Promise<ReadonlyMap<string, RuleSet>>;
   /** Whether any user, in memory or not, has a rule on missing data. */
   watchSilence(): boolean;
+  /** Users whose rules are in memory. */
+  size(): number;
   /** Looks for changes now: all committed before the call are known after. Never rejects. */
   refresh(): Promise<void>;
   /** Says that this process has just changed rules: they are read at once. */
@@ -205,6 +207,7 @@ export function createRuleBook(options: RuleBookOptions): RuleBook {
       }
       return missing.size === 0 ? found : load([...missing], found);
     },
+    size: () => cache.size,
     watchSilence: () => silenceIsWatched,
     refresh,
     poke() {

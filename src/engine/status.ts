@@ -1,4 +1,5 @@
 /** What the engine tells about itself, to /readyz, /metrics and `Query.ingest`. */
+import type { Measures } from './measures.ts';
 
 export type LaneState = 'STARTING' | 'RUNNING' | 'WAITING' | 'STOPPED' | 'FAILED';
 
@@ -35,4 +36,5 @@ export interface IngestCounters {
 export interface EngineStatus {
   lanes: LaneStatus[];
   counters: IngestCounters;
+  measures: Measures;
 }

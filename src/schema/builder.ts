@@ -7,6 +7,7 @@ import type { Clear, Issue, Operator, Severity } from '../domain/rule.ts';
 import type { Fill, TelemetryPoint } from '../domain/telemetry-fill.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Zone } from '../domain/zone.ts';
+import type { PartitionStatus } from '../engine/ingest-watch.ts';
 import type { ReplayResult } from '../engine/replay-dead-letters.ts';
 import type { LaneState, LaneStatus } from '../engine/status.ts';
 import type { AlertRow } from '../store/alert-columns.ts';
@@ -67,6 +68,7 @@ export interface SchemaTypes {
     IngestStatus: IngestStatus;
     IngestCounters: IngestStatus['counters'];
     Lane: LaneStatus;
+    IngestPartition: PartitionStatus;
     DeadLetter: DeadLetterRow;
     DeadLetterCount: DeadLetterCount;
     ReplayResult: ReplayResult;

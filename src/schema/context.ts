@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { LogAppender } from '../domain/log.ts';
 import type { Model } from '../domain/model.ts';
 import type { Decode } from '../engine/decode.ts';
+import type { IngestWatch } from '../engine/ingest-watch.ts';
 import type { ReadingFeed } from '../engine/reading-feed.ts';
 import type { RuleBook } from '../engine/rule-book.ts';
 import type { EngineStatus } from '../engine/status.ts';
@@ -9,6 +10,7 @@ import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import { boundedSql } from '../store/bounded-sql.ts';
 import type { Sql } from '../store/connection.ts';
 import { apiError } from './errors.ts';
+import { type PresentAlerts, presentAlertsOf } from './present-alerts.ts';
 
 /** Who asks. An operator sees everything, a user what is theirs, a device itself. */
 export type Viewer =
@@ -25,9 +27,12 @@ export interface SchemaDeps {
   feed: ReadingFeed;
   rules: Pick<RuleBook, 'poke'>;
   engineStatus: () => EngineStatus;
+  ingest: Pick<IngestWatch, 'partitions'>;
   /** The way into the log, and what is made of a record that comes out of it. */
   appender: LogAppender;
   decode: Decode;
+  /** How many subscriptions are open in this process. */
+  subscriptions: { open: number };
 }
 
 /** How a request came, as far as it bounds what it may do. */
@@ -58,6 +63,8 @@ export interface Context extends SchemaDeps {
   deadline: { atMs: number };
   /** The request's loaders by their definition; see request-loader.ts. */
   loaders: Map<object, unknown>;
+  /** What subscribers share. */
+  presentAlerts: PresentAlerts;
 }
 
 const UNBOUNDED: Door = { requestId: '', expiresAtMs: null, streams: null, timeoutMs: null };
@@ -69,7 +76,8 @@ const UNBOUNDED: Door = { requestId: '', expiresAtMs: null, streams: null, timeo
 export function createContext(deps: SchemaDeps, viewer: Viewer, door: Door = UNBOUNDED): Context {
   const { requestId, timeoutMs } = door;
   const deadline = { atMs: performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY) };
-  const context = { ...deps, viewer, requestId, door, deadline, loaders: new Map() };
+  const presentAlerts = presentAlertsOf(deps);
+  const context = { ...deps, viewer, requestId, door, deadline, loaders: new Map(), presentAlerts };
   if (timeoutMs === null) return context;
   const bound = {
     leftMs: () => Math.min(timeoutMs, deadline.atMs - performance.now()),

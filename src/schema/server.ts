@@ -7,15 +7,17 @@ import type { SchemaDeps } from './context.ts';
 import { createGraphqlHttp } from './graphql-http.ts';
 import { createGraphqlWs, type SocketData } from './graphql-ws.ts';
 import { createSchema } from './index.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, type Figure } from './metrics.ts';
 import { createDocuments } from './persisted-documents.ts';
 import { foreignRequest } from './same-origin.ts';
 
-export interface ServerOptions extends SchemaDeps {
+export interface ServerOptions extends Omit<SchemaDeps, 'subscriptions'> {
   host: string;
   /** 0 takes a free one. */
   port: number;
   logger: Logger;
+  /** What other parts tell Prometheus. */
+  figures?: readonly Figure[];
   /** Whether the process can take in and store; the reason goes to /readyz. */
   readiness: () => { ok: boolean; reason?: string };
   /** Null: whoever may ask is the operator, and only this machine may. */
@@ -74,7 +76,8 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   const documents = createDocuments(persisted.documents, persisted.only);
   const limits = { ...DEFAULTS, ...options };
   const schema = createSchema(options.model);
-  const yoga = createGraphqlHttp(options, schema, {
+  const deps: SchemaDeps = { ...options, subscriptions: { open: 0 } };
+  const yoga = createGraphqlHttp(deps, schema, {
     authenticate,
     openToOrigins: origins.length > 0,
     maxStreams: limits.maxStreams,
@@ -92,7 +95,11 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
     maxOperations: limits.maxSubscriptions,
     stallMs: limits.stallMs,
   });
-  const metrics = createMetrics(options.engineStatus);
+  const metrics = createMetrics({
+    engineStatus: options.engineStatus,
+    partitions: options.ingest.partitions,
+    figures: [...doorFigures(() => server.pendingWebSockets, deps), ...(options.figures ?? [])],
+  });
   let lastReason = '';
 
   async function answer(
@@ -120,7 +127,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
         return text(503, hasTokens ? 'not ready' : reason);
       }
       case '/metrics':
-        return new Response(await metrics.metrics(), {
+        return new Response(await metrics.text(), {
           headers: { 'content-type': metrics.contentType },
         });
       default:
@@ -173,6 +180,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
     async close() {
       const finished = server.stop();
       sockets.closeAll();
+      metrics.close();
       follower.close();
       const late = Symbol('late');
       const deadline = deadlineOf(closeDeadlineMs, late);
@@ -183,6 +191,23 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
       deadline.cancel();
     },
   };
+}
+
+function doorFigures(sockets: () => number, deps: Pick<SchemaDeps, 'subscriptions'>): Figure[] {
+  return [
+    {
+      name: 'pulsegraph_websocket_connections',
+      help: 'WebSockets of the API that are open',
+      type: 'gauge',
+      read: sockets,
+    },
+    {
+      name: 'pulsegraph_subscriptions',
+      help: 'GraphQL subscriptions that are open, over WebSocket and event streams',
+      type: 'gauge',
+      read: () => deps.subscriptions.open,
+    },
+  ];
 }
 
 /** The sender's own, where it is fit for a log. */

@@ -28,12 +28,15 @@ export function deliveries<T>(
     left.abort();
   });
   const source = run(left.signal);
+  context.subscriptions.open++;
   let over = false;
   let isReleased = false;
   const release = () => {
     stopClock();
-    if (!isReleased) streams?.giveBack();
+    if (isReleased) return;
     isReleased = true;
+    streams?.giveBack();
+    context.subscriptions.open--;
   };
   const end = async (): Promise<IteratorResult<Delivery<T>>> => {
     over = true;

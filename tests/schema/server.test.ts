@@ -150,9 +150,8 @@ test('health, readiness and metrics', async () => {
   expect((await ask('/readyz')).status).toBe(200);
   const metrics = await ask('/metrics');
   expect(metrics.body).toContain('pulsegraph_records_total 42');
-  expect(metrics.body).toContain('pulsegraph_dead_letters_total 1');
-  expect(metrics.body).toContain('pulsegraph_lane_lag{partition="0"} 3');
-  expect(metrics.body).toContain('pulsegraph_lane_running{partition="1"} 0');
+  expect(metrics.body).toContain('pulsegraph_partition_lag_records{partition="0"} 3');
+  expect(metrics.body).toContain('pulsegraph_partition_running{partition="1"} 0');
   expect((await ask('/elsewhere')).status).toBe(404);
   const unready = await stage({ readiness: () => ({ ok: false, reason: 'the log is full' }) });
   try {

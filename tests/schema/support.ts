@@ -2,6 +2,8 @@ import { type Client, createClient } from 'graphql-ws';
 import pino from 'pino';
 import { formatMicros, type Micros } from '../../src/domain/time.ts';
 import { createDecoder } from '../../src/engine/decode.ts';
+import { createIngestWatch } from '../../src/engine/ingest-watch.ts';
+import { createMeasures } from '../../src/engine/measures.ts';
 import { createReadingFeed, type ReadingFeed } from '../../src/engine/reading-feed.ts';
 import type { EngineStatus } from '../../src/engine/status.ts';
 import { model } from '../../src/model.ts';
@@ -53,6 +55,7 @@ export const STATUS: EngineStatus = {
     rewinds: 0,
     gaps: 0,
   },
+  measures: createMeasures(),
 };
 
 /** The real server on a database of its own. */
@@ -67,6 +70,13 @@ export async function stage(options: Partial<ServerOptions> = {}): Promise<Stage
   const tail = createAlertEventTail({ sql: tailSql, logger: silent, pollIntervalMs: 20 });
   await tail.start();
   const feed = createReadingFeed({ capacity: 100 });
+  const source = { logId: 'log', topic: 'iot-stream' };
+  const ingest = createIngestWatch({
+    sql: tailSql,
+    source,
+    engineStatus: () => STATUS,
+    logger: silent,
+  });
   const deps: SchemaDeps = {
     sql,
     model,
@@ -74,6 +84,8 @@ export async function stage(options: Partial<ServerOptions> = {}): Promise<Stage
     feed,
     rules: { poke: () => {} },
     engineStatus: () => STATUS,
+    ingest,
+    subscriptions: { open: 0 },
     appender: { append: () => Promise.reject(new Error('this stage has no log')) },
     decode: createDecoder(model, { maxPayloadBytes: 65_536 }),
     logger: silent,
@@ -116,6 +128,7 @@ export async function stage(options: Partial<ServerOptions> = {}): Promise<Stage
       for (const client of clients) await client.dispose();
       await server.close();
       await tail.close();
+      ingest.close();
       await Promise.all([sql.end({ timeout: 1 }), tailSql.end({ timeout: 1 })]);
       await database.drop();
     },

@@ -13,6 +13,8 @@ export interface KafkaAdmin {
   /** @throws LogUnavailable */
   range(partition: number): Promise<{ earliest: number; end: number }>;
   /** @throws LogUnavailable */
+  ends(): Promise<ReadonlyMap<number, number>>;
+  /** @throws LogUnavailable */
   partitions(): Promise<number>;
   close(): Promise<void>;
 }
@@ -75,6 +77,11 @@ export function createKafkaAdmin(
         const found = offsets.find((one) => one.partition === partition);
         if (found === undefined) throw new Error(`${topic} has no partition ${partition} yet`);
         return { earliest: Number(found.low), end: Number(found.high) };
+      }),
+    ends: () =>
+      ask('reading the ends of the partitions', async (admin) => {
+        const offsets = await admin.fetchTopicOffsets(topic);
+        return new Map(offsets.map(({ partition, high }) => [partition, Number(high)]));
       }),
     partitions: () =>
       ask('counting the partitions', async (admin) => {

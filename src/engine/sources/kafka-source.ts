@@ -197,6 +197,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
     logId,
     topic,
     partitions: admin.partitions,
+    ends: admin.ends,
     async start(onAssigned) {
       if (consuming !== null) throw new Error('the source was already started');
       assign = onAssigned;
