@@ -68,7 +68,11 @@ export function publicError(error: unknown, { logger, requestId }: Reporter): Gr
   while (cause instanceof GraphQLError && cause.originalError) cause = cause.originalError;
   const at = outer === null ? {} : { nodes: outer.nodes, path: outer.path, source: outer.source };
   // Yoga takes the status of the response from there, and leaves it out of the response.
-  const http = outer?.extensions.http === undefined ? {} : { http: outer.extensions.http };
+  // What is no GraphQL request at all is 4xx in any media type, where a faulty document may be 200.
+  const isNoRequest = outer?.extensions.code === 'BAD_REQUEST';
+  const asked = outer?.extensions.http;
+  const given = isNoRequest ? { ...(asked as object), spec: false } : asked;
+  const http = given === undefined ? {} : { http: given };
   const as = (message: string, code: string, more: object = {}) =>
     new GraphQLError(message, { ...at, extensions: { ...http, ...more, code } });
   if (cause instanceof GraphQLError) {

@@ -12,7 +12,8 @@ interface Statement {
   handler: (statement: Statement) => void;
   resolve: (value: unknown) => void;
   reject: (error: unknown) => void;
-  cancel: () => Promise<void> | null;
+  /** Its `cancel` calls this, and keeps the promise to itself. */
+  canceller: (statement: Statement) => Promise<void>;
 }
 
 /**
@@ -43,8 +44,9 @@ function watch(statement: Statement, { leftMs, late }: Bound): void {
     let isLate = false;
     const timer = setTimeout(() => {
       isLate = true;
-      // Where the request to cancel can't be sent, the silence of the connection ends it.
-      void Promise.resolve(statement.cancel()).catch(() => {});
+      // The server hangs up on this connection, which is an error to the client. Where it can't be
+      // made, the silence of the statement's own ends the statement.
+      statement.canceller(statement).catch(() => {});
     }, left);
     statement.resolve = (value) => {
       clearTimeout(timer);
