@@ -13,7 +13,11 @@ export function matchesGlob(pattern: string, name: string): boolean {
     if (wanted === '*') {
       afterStar = ++inPattern;
       starEnd = at;
-    } else if (wanted === '?' || wanted === name[at]) {
+    } else if (wanted === '?') {
+      inPattern++;
+      // A character, as in SQL, may be two units of UTF-16.
+      at += (name.codePointAt(at) as number) > 0xffff ? 2 : 1;
+    } else if (wanted === name[at]) {
       inPattern++;
       at++;
     } else if (afterStar >= 0) {

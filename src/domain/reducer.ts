@@ -112,7 +112,9 @@ export function hear(
     if (episode == null) continue;
     const { [rule.id]: _over, ...rules } = memory.rules;
     memory = { ...memory, rules };
-    const end = { reason: 'CLEARED', value: null, time: arrival } as const;
+    // Not before it began, whatever the clock is by which the log stamps arrivals.
+    const time = Math.max(arrival, episode.lastSeenAt);
+    const end = { reason: 'CLEARED', value: null, time } as const;
     reconciled.transitions.push(resolve(device, rule.id, episode, end));
   }
   return { memory, transitions: reconciled.transitions };

@@ -30,13 +30,14 @@ export interface Step {
   evidence: Evidence;
 }
 
+/** The version is part of the id: a rule that was gone, and is back, may fire on the same reading. */
 export function fire(
   { active, reading, value, version, evidence }: Step,
   holdingSince: Micros,
 ): Fired {
   const { userId, deviceId, time, sequenceId } = reading;
   const { rule } = active;
-  const alertId = hash(['alert', userId, deviceId, rule.id, time, sequenceId]);
+  const alertId = hash(['alert', userId, deviceId, rule.id, version, time, sequenceId]);
   return {
     type: 'FIRED',
     eventId: hash([alertId, 'FIRED']),
@@ -104,7 +105,7 @@ export function renderMessage(rule: Rule, deviceId: string, value: Scalar): stri
 }
 
 /** 128 bits of SHA-256 over an unambiguous encoding, as hex. */
-function hash(parts: (string | number)[]): string {
+export function hash(parts: (string | number)[]): string {
   const digest = new Bun.CryptoHasher('sha256').update(JSON.stringify(parts)).digest('hex');
   return digest.slice(0, 32);
 }

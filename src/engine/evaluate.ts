@@ -12,6 +12,8 @@ export interface EvaluateContext {
   partition: number;
   /** Records at or below it are REPLAY. */
   watermark: number;
+  /** The newest arrival before the batch: time in the log doesn't go back. */
+  coveredAt: Micros;
   maxClockSkew: Micros;
   /** A device's state as of the last record, undefined for one never seen. */
   stateOf(key: string): DeviceState | undefined;
@@ -62,7 +64,8 @@ export function addRecord(
     version: batch.devices.has(key) ? (before?.version ?? 1) : (before?.version ?? 0) + 1,
     firstSeenAt: before?.firstSeenAt ?? arrival,
     newestTime: before?.newestTime ?? null,
-    lastArrivalAt: Math.max(before?.lastArrivalAt ?? 0, arrival),
+    // By the partition's clock, which silence is judged by: an older stamp would look silent.
+    lastArrivalAt: Math.max(before?.lastArrivalAt ?? 0, context.coveredAt, batch.coveredAt),
     memory: before?.memory ?? NO_MEMORY,
   };
   batch.devices.set(key, after);

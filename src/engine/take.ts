@@ -39,9 +39,10 @@ export function createTake(
     for (const one of decoded) if (one.ok) userIds.add(one.reading.userId);
     const rules = await deps.rulesFor(userIds);
     const known = await deps.states.before(decoded, [batch, inFlight]);
-    const { offset: watermark } = deps.position.watermark;
+    const { offset: watermark, coveredAt: committedAt } = deps.position.watermark;
+    const coveredAt = Math.max(committedAt, inFlight?.coveredAt ?? 0);
     const stateOf = (key: string) => known.get(key);
-    const context = { ...options, watermark, stateOf, rules };
+    const context = { ...options, watermark, coveredAt, stateOf, rules };
     if (batch.records === 0) batch.openedAtMs = performance.now();
     for (const [index, record] of records.entries()) {
       addRecord(batch, record, decoded[index] as Decoded, context);

@@ -120,16 +120,18 @@ async function all(work: readonly unknown[]): Promise<void> {
   }
 }
 
-/** Where a batch takes the watermark: never back. */
+/**
+ * Where a batch takes the watermark: never back, and to the same place however the records are cut
+ * into batches. Its last interruption is enough: what is none to the watermark, which may cover
+ * newer records than the batch had seen by then, leaves none before it.
+ */
 export function movedBy(watermark: Watermark, batch: Batch): Watermark {
   if (batch.lastOffset <= watermark.offset) return watermark;
+  const before = Math.max(watermark.coveredAt, batch.stoppedAt);
+  const flowingSince = isInterruption(before, batch.flowingSince)
+    ? batch.flowingSince
+    : watermark.flowingSince;
   const coveredAt = Math.max(watermark.coveredAt, batch.coveredAt);
-  const interrupted = isInterruption(watermark.coveredAt, batch.firstArrival);
-  const flowingSince = Math.max(
-    watermark.flowingSince,
-    interrupted ? batch.firstArrival : 0,
-    batch.flowingSince,
-  );
   return { offset: batch.lastOffset, coveredAt, flowingSince };
 }
 

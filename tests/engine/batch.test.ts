@@ -3,10 +3,19 @@ import fc from 'fast-check';
 import type { Transition } from '../../src/domain/alert.ts';
 import type { LogRecord } from '../../src/domain/log.ts';
 import { NO_CONTENT, toRuleSet } from '../../src/domain/rule-content.ts';
-import { addReading, createBatch, shouldFlush, waitMs } from '../../src/engine/batch.ts';
+import { MICROS_PER_SECOND } from '../../src/domain/time.ts';
+import {
+  addReading,
+  coverArrival,
+  createBatch,
+  shouldFlush,
+  waitMs,
+} from '../../src/engine/batch.ts';
 import type { Decoded } from '../../src/engine/decode.ts';
 import { addRecord, type EvaluateContext } from '../../src/engine/evaluate.ts';
+import { movedBy } from '../../src/engine/write.ts';
 import { model } from '../../src/model.ts';
+import type { Watermark } from '../../src/store/watermark.ts';
 
 const POLICY = { maxRows: 10, maxWaitMs: 100 };
 const transition = {} as Transition;
@@ -84,29 +93,30 @@ test('of readings with one key the first stays, and no two keys are taken for on
   );
 });
 
-describe('a record', () => {
-  const context = (more: Partial<EvaluateContext> = {}): EvaluateContext => ({
-    partition: 3,
-    watermark: 4,
-    maxClockSkew: 1_000,
-    stateOf: () => undefined,
-    rules: new Map([['u', toRuleSet({ userId: 'u', version: 1, content: NO_CONTENT, model })]]),
-    ...more,
-  });
-  const record = (offset: number, arrivalMs = 5): LogRecord => ({
-    offset,
-    arrivalMs,
-    key: null,
-    topic: 't',
-    value: new Uint8Array(7),
-  });
-  const reading = (time: number, sequenceId = time): Decoded => ({
-    ok: true,
-    topic: 't',
-    extraText: null,
-    reading: { time, sequenceId, userId: 'u', deviceId: 'd', columns: {}, extra: null },
-  });
+const context = (more: Partial<EvaluateContext> = {}): EvaluateContext => ({
+  partition: 3,
+  watermark: 4,
+  coveredAt: 0,
+  maxClockSkew: 1_000,
+  stateOf: () => undefined,
+  rules: new Map([['u', toRuleSet({ userId: 'u', version: 1, content: NO_CONTENT, model })]]),
+  ...more,
+});
+const record = (offset: number, arrivalMs = 5): LogRecord => ({
+  offset,
+  arrivalMs,
+  key: null,
+  topic: 't',
+  value: new Uint8Array(7),
+});
+const reading = (time: number, sequenceId = time): Decoded => ({
+  ok: true,
+  topic: 't',
+  extraText: null,
+  reading: { time, sequenceId, userId: 'u', deviceId: 'd', columns: {}, extra: null },
+});
 
+describe('a record', () => {
   test('at or below the watermark is stored and leaves no other trace', () => {
     const batch = createBatch();
     const given = context();
@@ -148,5 +158,93 @@ describe('a record', () => {
     expect(batch.devices.get('u/d')?.newestTime).toBeNull();
     addRecord(batch, record(6), reading(6_000), context());
     expect(batch.devices.get('u/d')?.newestTime).toBe(6_000);
+  });
+});
+
+describe('the flow of the log', () => {
+  const START = 1_000_000_000;
+  /** Seconds from record to record; a log's clock may go back a little, or stand. */
+  const steps = fc.array(
+    fc.oneof(
+      fc.integer({ min: 0, max: 9 }),
+      fc.constantFrom(10, 10.000001, 11, 30),
+      fc.integer({ min: -25, max: 0 }),
+    ),
+    { minLength: 1, maxLength: 30 },
+  );
+  const arrivalsOf = (all: readonly number[]) => {
+    let at = START;
+    return all.map((seconds) => {
+      at += Math.round(seconds * MICROS_PER_SECOND);
+      return at;
+    });
+  };
+  /** The whole log at once. */
+  const naive = (arrivals: readonly number[]) => {
+    let [coveredAt, flowingSince] = [0, 0];
+    for (const arrival of arrivals) {
+      if (arrival > coveredAt + 10 * MICROS_PER_SECOND) flowingSince = arrival;
+      coveredAt = Math.max(coveredAt, arrival);
+    }
+    return { offset: arrivals.length - 1, coveredAt, flowingSince };
+  };
+  /** Covers the records from `from` on, in batches that end where `ends` says. */
+  const cover = (
+    before: Watermark,
+    arrivals: readonly number[],
+    { from, ends }: { from: number; ends: readonly boolean[] },
+  ) => {
+    let watermark = before;
+    let batch = createBatch();
+    for (let offset = from; offset < arrivals.length; offset++) {
+      coverArrival(batch, arrivals[offset] as number);
+      batch.lastOffset = offset;
+      if (!ends[offset % ends.length] && offset < arrivals.length - 1) continue;
+      watermark = movedBy(watermark, batch);
+      batch = createBatch();
+    }
+    return watermark;
+  };
+  const nowhere: Watermark = { offset: -1, coveredAt: 0, flowingSince: 0 };
+  const cuts = fc.array(fc.boolean(), { minLength: 1, maxLength: 30 });
+
+  test('begins anew behind the last interruption, however records are cut into batches', () => {
+    fc.assert(
+      fc.property(steps, cuts, (all, ends) => {
+        const arrivals = arrivalsOf(all);
+        expect(cover(nowhere, arrivals, { from: 0, ends })).toEqual(naive(arrivals));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('is the same when records are read again, alone or with new ones behind them', () => {
+    fc.assert(
+      fc.property(steps, cuts, fc.nat(), fc.nat(), (all, ends, a, b) => {
+        const arrivals = arrivalsOf(all);
+        const covered = 1 + (a % arrivals.length);
+        const watermark = naive(arrivals.slice(0, covered));
+        const again = { from: b % covered, ends };
+        expect(cover(watermark, arrivals.slice(0, covered), again)).toEqual(watermark);
+        expect(cover(watermark, arrivals, again)).toEqual(naive(arrivals));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('a batch of transitions alone moves nothing', () => {
+    const watermark = { offset: 4, coveredAt: START, flowingSince: START };
+    expect(movedBy(watermark, createBatch())).toEqual(watermark);
+  });
+
+  test('a device arrives by the clock of its partition, which never goes back', () => {
+    const batch = createBatch();
+    addRecord(batch, record(5, 20), reading(1), context({ coveredAt: 15_000 }));
+    expect(batch.devices.get('u/d')?.lastArrivalAt).toBe(20_000);
+    addRecord(batch, record(6, 12), reading(2), context({ coveredAt: 15_000 }));
+    expect(batch.devices.get('u/d')?.lastArrivalAt).toBe(20_000);
+    const next = createBatch();
+    addRecord(next, record(7, 12), reading(3), context({ coveredAt: 20_000 }));
+    expect(next.devices.get('u/d')?.lastArrivalAt).toBe(20_000);
   });
 });
