@@ -23,8 +23,6 @@ export interface Batch {
   coveredAt: Micros;
   /** Arrival of the first record behind its last interruption, else of its first record. */
   flowingSince: Micros;
-  /** The newest arrival before that one; 0 where it was the first. */
-  stoppedAt: Micros;
   /** When the first record came into the batch: milliseconds, monotonic. */
   openedAtMs: number;
   readings: BatchedReading[];
@@ -52,7 +50,6 @@ export function createBatch(): Batch {
     lastOffset: -1,
     coveredAt: 0,
     flowingSince: 0,
-    stoppedAt: 0,
     openedAtMs: 0,
     readings: [],
     kinds: { live: 0, late: 0, replay: 0, future: 0 },
@@ -77,10 +74,7 @@ export function isInterruption(before: Micros, arrival: Micros): boolean {
 }
 
 export function coverArrival(batch: Batch, arrival: Micros): void {
-  if (isInterruption(batch.coveredAt, arrival)) {
-    batch.stoppedAt = batch.coveredAt;
-    batch.flowingSince = arrival;
-  }
+  if (isInterruption(batch.coveredAt, arrival)) batch.flowingSince = arrival;
   batch.coveredAt = Math.max(batch.coveredAt, arrival);
 }
 

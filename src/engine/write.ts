@@ -122,13 +122,12 @@ async function all(work: readonly unknown[]): Promise<void> {
 
 /**
  * Where a batch takes the watermark: never back, and to the same place however the records are cut
- * into batches. Its last interruption is enough: what is none to the watermark, which may cover
- * newer records than the batch had seen by then, leaves none before it.
+ * into batches. Its last interruption is enough: where it is none to the watermark, which may cover
+ * newer records than the batch had seen by then, none before it is either.
  */
 export function movedBy(watermark: Watermark, batch: Batch): Watermark {
   if (batch.lastOffset <= watermark.offset) return watermark;
-  const before = Math.max(watermark.coveredAt, batch.stoppedAt);
-  const flowingSince = isInterruption(before, batch.flowingSince)
+  const flowingSince = isInterruption(watermark.coveredAt, batch.flowingSince)
     ? batch.flowingSince
     : watermark.flowingSince;
   const coveredAt = Math.max(watermark.coveredAt, batch.coveredAt);
