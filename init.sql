@@ -486,4 +486,49 @@ ALTER TABLE alerts
   ALTER COLUMN sequence_id DROP NOT NULL,
   ALTER COLUMN event_time DROP NOT NULL;
 INSERT INTO schema_migrations (version, name) VALUES (11, 'silence');
+
+-- 12: rollups
+-- Each device's numeric columns in steps of 15 minutes, made from the readings by the janitor.
+CREATE TABLE rollups (
+  user_id text NOT NULL,
+  device_id text NOT NULL,
+  bucket timestamptz NOT NULL,
+  temperature_count integer NOT NULL,
+  temperature_sum double precision,
+  temperature_min double precision,
+  temperature_max double precision,
+  temperature_first double precision,
+  temperature_last double precision,
+  battery_count integer NOT NULL,
+  battery_sum double precision,
+  battery_min double precision,
+  battery_max double precision,
+  battery_first double precision,
+  battery_last double precision,
+  PRIMARY KEY (user_id, device_id, bucket)
+) PARTITION BY RANGE (bucket);
+
+-- Steps that got a reading after their rollup was made, or was about to be: those are answered from
+-- the readings until the rollup is made anew.
+CREATE TABLE rollup_marks (
+  user_id text NOT NULL,
+  device_id text NOT NULL,
+  bucket timestamptz NOT NULL,
+  generation bigint NOT NULL,
+  PRIMARY KEY (user_id, device_id, bucket, generation)
+);
+
+-- One row. A rollup counts when its step is in [kept_from, built_to) and has no mark.
+CREATE TABLE rollup_progress (
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  -- Of the marks that are set now; only older ones are worked off.
+  generation bigint NOT NULL DEFAULT 0,
+  -- Whoever writes an older reading sets a mark. Never below built_to.
+  horizon timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
+  -- Set it back to 1970 to have all rollups made anew.
+  built_to timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
+  kept_from timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'
+);
+INSERT INTO rollup_progress DEFAULT VALUES;
+INSERT INTO schema_migrations (version, name) VALUES (12, 'rollups');
 COMMIT;

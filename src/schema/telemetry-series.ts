@@ -69,41 +69,44 @@ export async function telemetrySeries(
   const seriesCount = Math.max(1, keys.length * deviceIds.length);
   const { bucket, grid } = layOut(range, args, seriesCount);
   const known = await knownKeys(context, userId, deviceIds, keys);
-  const series: TelemetrySeries[] = [];
-  for (const key of keys) {
+  const isKnown = (deviceId: string, key: string) => {
     const where = known.get(key);
-    const present = deviceIds.filter((id) => where === 'declared' || where?.has(id));
-    const rows =
-      present.length === 0
-        ? []
-        : await telemetryBuckets(sql, model, {
-            userId,
-            deviceIds: present,
-            key,
-            buckets: grid,
-            range,
-            ends,
-          });
-    const byDevice = Map.groupBy(rows, (row) => row.deviceId);
-    for (const deviceId of deviceIds) {
-      const points = (byDevice.get(deviceId) ?? []).map((row) => pointOf(row, grid));
-      series.push({
-        known: present.includes(deviceId),
-        deviceId,
-        key,
-        bucket,
-        timezone: args.timezone,
-        points: fillPoints(points, grid, args.fill ?? 'NONE'),
-      });
-    }
-  }
-  const place = new Map(deviceIds.map((id, index) => [id, index]));
-  return series.sort((a, b) => (place.get(a.deviceId) ?? 0) - (place.get(b.deviceId) ?? 0));
+    return where === 'declared' || where?.has(deviceId) === true;
+  };
+  const present = deviceIds.filter((id) => keys.some((key) => isKnown(id, key)));
+  const sought = keys.filter((key) => present.some((id) => isKnown(id, key)));
+  const width = bucket.micros > 0 ? bucket.micros : null;
+  const rows =
+    sought.length === 0
+      ? []
+      : await telemetryBuckets(sql, model, {
+          ...{ userId, deviceIds: present, keys: sought, buckets: grid, width, range, ends },
+        });
+  const found = Map.groupBy(rows, (row) => `${row.deviceId}/${row.key}`);
+  return deviceIds.flatMap((deviceId) =>
+    keys.map((key) => {
+      const isPresent = isKnown(deviceId, key);
+      const points = isPresent ? (found.get(`${deviceId}/${key}`) ?? []) : [];
+      return {
+        known: isPresent,
+        ...{ deviceId, key, bucket, timezone: args.timezone },
+        points: fillPoints(
+          points.map((row) => pointOf(row, grid)),
+          grid,
+          args.fill ?? 'NONE',
+        ),
+      };
+    }),
+  );
 }
 
 function pointOf(row: BucketRow, grid: readonly Bucket[]): TelemetryPoint {
   const { start, end } = grid[row.bucket] as Bucket;
   const { count, sum, min, max, first, last } = row;
+  // No double holds the sum of some of the largest.
+  if (!Number.isFinite(sum)) {
+    return { start, end, count, avg: null, min, max, sum: null, first, last, filled: false };
+  }
   // Rounding must not put the mean outside of what it is the mean of.
   const avg = Math.min(max, Math.max(min, sum / count));
   return { start, end, count, avg, min, max, sum, first, last, filled: false };

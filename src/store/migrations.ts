@@ -2,6 +2,7 @@ import type { Model } from '../domain/model.ts';
 import { mqttAuthSchema } from './mqtt-auth-schema.ts';
 import { CHANNELS } from './notifications.ts';
 import { compression, readings } from './readings-schema.ts';
+import { rollupsSchema } from './rollups-schema.ts';
 import { disabledRulesSchema, rulesSchema } from './rules-schema.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
@@ -22,6 +23,8 @@ export const LOCKS = {
   publisher: 7_205_005,
   bridge: 7_205_006,
   janitor: 7_205_007,
+  /** Held to COMMIT by whoever makes rollups: one at a time. */
+  rollups: 7_205_010,
 } as const;
 
 /** Every schema change so far; init.sql is their sum. */
@@ -38,6 +41,7 @@ export function migrations(model: Model): Migration[] {
     { version: 9, name: 'dead letter replay', sql: DEAD_LETTER_REPLAY },
     { version: 10, name: 'rules off', sql: disabledRulesSchema(model) },
     { version: 11, name: 'silence', sql: SILENCE },
+    { version: 12, name: 'rollups', sql: rollupsSchema(model) },
   ];
 }
 

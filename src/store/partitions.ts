@@ -13,7 +13,7 @@ export interface PartitionMaker {
   forget(): void;
 }
 
-export function createPartitionMaker(sql: Sql, model: Model): PartitionMaker {
+export function createPartitionMaker(sql: Sql, model: Pick<Model, 'table'>): PartitionMaker {
   const known = new Set<string>();
   let partitioned: boolean | null = null;
 

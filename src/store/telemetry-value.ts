@@ -1,4 +1,4 @@
-import type { Model } from '../domain/model.ts';
+import type { Column, Model } from '../domain/model.ts';
 import type { Sql } from './connection.ts';
 import { textArray } from './text-array.ts';
 
@@ -22,4 +22,17 @@ export function numericValue(sql: Sql, model: Model, key: string) {
     CASE WHEN abs((${value})::numeric) BETWEEN 1e-307 AND 1.7e308
            OR (${value})::numeric = 0
          THEN (${value})::double precision END END`;
+}
+
+/** Of few enough that no sum of them overflows. */
+const SUMMABLE = 1e290;
+
+/**
+ * The SQL of the sum of `value`. Adding two of the largest doubles would fail the whole statement,
+ * for which one device would do; their sum is infinite, or no number, instead.
+ */
+export function sumOf(value: string, column: Column | undefined): string {
+  const { min = -Infinity, max = Infinity } = (column as { min?: number; max?: number }) ?? {};
+  if (min >= -SUMMABLE && max <= SUMMABLE) return `sum(${value})`;
+  return `sum(CASE WHEN abs(${value}) <= ${SUMMABLE} THEN ${value} ELSE ${value} * 'Infinity' END)`;
 }

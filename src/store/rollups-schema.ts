@@ -1,0 +1,61 @@
+import type { Model } from '../domain/model.ts';
+import { rolledColumns } from '../domain/rollup.ts';
+
+/** The table of the rollups, in monthly partitions on every server. */
+export const ROLLUPS = 'rollups';
+
+/** What a rollup keeps of each numeric column, and how it is stored; null without a reading. */
+const STATISTICS = {
+  count: 'integer NOT NULL',
+  sum: 'double precision',
+  min: 'double precision',
+  max: 'double precision',
+  first: 'double precision',
+  last: 'double precision',
+};
+export type Statistic = keyof typeof STATISTICS;
+export const STATISTIC_NAMES = Object.keys(STATISTICS) as Statistic[];
+
+export function rollupColumn(column: string, statistic: Statistic): string {
+  return `${column}_${statistic}`;
+}
+
+export function rollupsSchema(model: Model): string {
+  const columns = [
+    'user_id text NOT NULL',
+    'device_id text NOT NULL',
+    'bucket timestamptz NOT NULL',
+    ...rolledColumns(model).flatMap((column) =>
+      STATISTIC_NAMES.map((name) => `${rollupColumn(column, name)} ${STATISTICS[name]}`),
+    ),
+    'PRIMARY KEY (user_id, device_id, bucket)',
+  ];
+  return `
+-- Each device's numeric columns in steps of 15 minutes, made from the readings by the janitor.
+CREATE TABLE ${ROLLUPS} (
+  ${columns.join(',\n  ')}
+) PARTITION BY RANGE (bucket);
+
+-- Steps that got a reading after their rollup was made, or was about to be: those are answered from
+-- the readings until the rollup is made anew.
+CREATE TABLE rollup_marks (
+  user_id text NOT NULL,
+  device_id text NOT NULL,
+  bucket timestamptz NOT NULL,
+  generation bigint NOT NULL,
+  PRIMARY KEY (user_id, device_id, bucket, generation)
+);
+
+-- One row. A rollup counts when its step is in [kept_from, built_to) and has no mark.
+CREATE TABLE rollup_progress (
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  -- Of the marks that are set now; only older ones are worked off.
+  generation bigint NOT NULL DEFAULT 0,
+  -- Whoever writes an older reading sets a mark. Never below built_to.
+  horizon timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
+  -- Set it back to 1970 to have all rollups made anew.
+  built_to timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
+  kept_from timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'
+);
+INSERT INTO rollup_progress DEFAULT VALUES;`;
+}
