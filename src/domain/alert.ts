@@ -32,9 +32,15 @@ export interface AlertEvent {
   operator: Operator | null;
   threshold: Scalar | null;
   value: Scalar | null;
+  /** Event time of FIRED and RESOLVED; of all others when it was done. */
   time: Micros;
   startedAt: Micros;
+  /** Who did it; null where a reading or the rules did. */
   actor: string | null;
+  /** Of a SNOOZED one. */
+  snoozedUntil: Micros | null;
+  /** Not sent by MQTT: its episode began while its rule was snoozed on the device. */
+  muted: boolean;
 }
 
 /** An open episode, as a device's state carries it. */

@@ -22,6 +22,8 @@ export interface AlertRow {
   resolvedAt: Micros | null;
   resolveReason: ResolveReason | null;
   acknowledgedAt: Micros | null;
+  acknowledgedBy: string | null;
+  /** While its rule is snoozed on its device, during this episode or another. */
   snoozedUntil: Micros | null;
   partition: number;
   offset: number;
@@ -33,12 +35,17 @@ export interface AlertRow {
   arrivalTime: Micros;
 }
 
-/** The columns of alerts that make an `AlertRow`, for a select list. */
+/** The columns of alerts that make an `AlertRow`, for the select list of a query on `alerts`. */
 export function alertColumns(sql: Sql) {
   return sql`id, user_id AS "userId", device_id AS "deviceId", rule_id AS "ruleId",
     rule_version AS "ruleVersion", status, severity, message, key, operator, threshold, value,
     started_at AS "startedAt", last_seen_at AS "lastSeenAt", resolved_at AS "resolvedAt",
     resolve_reason AS "resolveReason", acknowledged_at AS "acknowledgedAt",
-    snoozed_until AS "snoozedUntil", partition, "offset", sequence_id AS "sequenceId",
-    coalesce(holding_since, started_at) AS "holdingSince", event_time AS "eventTime", arrival_time AS "arrivalTime"`;
+    acknowledged_by AS "acknowledgedBy", (
+      SELECT until FROM snoozes s
+      WHERE (s.user_id, s.device_id, s.rule_id) =
+            (alerts.user_id, alerts.device_id, alerts.rule_id) AND until > now()
+    ) AS "snoozedUntil", partition, "offset", sequence_id AS "sequenceId",
+    coalesce(holding_since, started_at) AS "holdingSince", event_time AS "eventTime",
+    arrival_time AS "arrivalTime"`;
 }

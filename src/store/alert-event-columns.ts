@@ -4,7 +4,8 @@ import type { Sql } from './connection.ts';
 /** The columns of alert_events that make an `AlertEvent`, for a select list. */
 export function alertEventColumns(sql: Sql) {
   return sql`seq, id, alert_id, type, status, user_id, device_id, rule_id, severity, message, key,
-    operator, threshold, value, time, started_at, actor`;
+    operator, threshold, value, time, started_at, actor, snoozed_until,
+    muted`;
 }
 
 /** A row of those columns. */
@@ -26,6 +27,8 @@ export interface AlertEventRow {
   time: number;
   started_at: number;
   actor: string | null;
+  snoozed_until: number | null;
+  muted: boolean;
 }
 
 export function alertEventOf(row: AlertEventRow): AlertEvent {
@@ -47,5 +50,7 @@ export function alertEventOf(row: AlertEventRow): AlertEvent {
     time: row.time,
     startedAt: row.started_at,
     actor: row.actor,
+    snoozedUntil: row.snoozed_until,
+    muted: row.muted,
   };
 }

@@ -4,6 +4,7 @@ import { CHANNELS } from './notifications.ts';
 import { compression, readings } from './readings-schema.ts';
 import { rollupsSchema } from './rollups-schema.ts';
 import { disabledRulesSchema, rulesSchema } from './rules-schema.ts';
+import { SNOOZES } from './snoozes-schema.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
 export interface Migration {
@@ -42,6 +43,7 @@ export function migrations(model: Model): Migration[] {
     { version: 10, name: 'rules off', sql: disabledRulesSchema(model) },
     { version: 11, name: 'silence', sql: SILENCE },
     { version: 12, name: 'rollups', sql: rollupsSchema(model) },
+    { version: 13, name: 'snoozes', sql: SNOOZES },
   ];
 }
 

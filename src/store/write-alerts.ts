@@ -1,9 +1,9 @@
 import type { Fired, Held, Resolved, Transition } from '../domain/alert.ts';
 import { isNoData, type Rule } from '../domain/rule.ts';
 import { formatMicros } from '../domain/time.ts';
+import { appendEvents } from './append-alert-events.ts';
 import type { TransactionSql } from './connection.ts';
 import { jsonLiteral } from './literal.ts';
-import { LOCKS } from './migrations.ts';
 
 /**
  * Writes a batch's new episodes, and moves or ends those that were open. Ids are deterministic, so
@@ -55,6 +55,10 @@ async function endEpisodes(tx: TransactionSql, resolved: readonly Resolved[]): P
   );
 }
 
+/**
+ * Those whose rule is snoozed on their device are muted. Their snoozes are locked, before any alert:
+ * nobody ends one without seeing what it has muted.
+ */
 async function insertEpisodes(tx: TransactionSql, fired: readonly Fired[]): Promise<void> {
   const rows = fired.map((f) => ({
     id: f.alertId,
@@ -75,16 +79,23 @@ async function insertEpisodes(tx: TransactionSql, fired: readonly Fired[]): Prom
     arrival_time: formatMicros(f.evidence.arrival),
   }));
   await tx.unsafe(
-    `INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
-      key, operator, threshold, value, started_at, last_seen_at, holding_since,
-      partition, "offset", sequence_id, event_time, arrival_time)
-    SELECT id, user_id, device_id, rule_id, rule_version, 'FIRING', severity, message,
-      key, operator, nullif(threshold, 'null'), nullif(value, 'null'), time, time, holding_since,
-      partition, log_offset, sequence_id, event_time, arrival_time
-    FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
+    `WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
       id text, user_id text, device_id text, rule_id text, rule_version integer, severity text,
       message text, key text, operator text, threshold jsonb, value jsonb, time timestamptz,
-      holding_since timestamptz, event_time timestamptz, partition integer, log_offset bigint, sequence_id bigint, arrival_time timestamptz)
+      holding_since timestamptz, event_time timestamptz, partition integer, log_offset bigint,
+      sequence_id bigint, arrival_time timestamptz)),
+    snoozed AS MATERIALIZED (
+      SELECT s.user_id, s.device_id, s.rule_id FROM snoozes s
+      WHERE (s.user_id, s.device_id, s.rule_id) IN (SELECT user_id, device_id, rule_id FROM r)
+        AND s.until > clock_timestamp()
+      FOR SHARE)
+    INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
+      key, operator, threshold, value, started_at, last_seen_at, holding_since,
+      partition, "offset", sequence_id, event_time, arrival_time, muted)
+    SELECT id, r.user_id, r.device_id, r.rule_id, rule_version, 'FIRING', severity, message,
+      key, operator, nullif(threshold, 'null'), nullif(value, 'null'), time, time, holding_since,
+      partition, log_offset, sequence_id, event_time, arrival_time, snoozed.user_id IS NOT NULL
+    FROM r LEFT JOIN snoozed USING (user_id, device_id, rule_id)
     ORDER BY id
     ON CONFLICT DO NOTHING`,
   );
@@ -96,35 +107,17 @@ function measured(rule: Rule) {
   return { key: rule.key, operator: rule.operator, threshold: rule.threshold };
 }
 
-/**
- * Appends the transitions to the outbox. Takes the lock that keeps `seq` in commit order, so this
- * comes last in a transaction; the alerts they belong to are written before.
- */
+/** Appends the transitions to the outbox: last in a transaction, see `appendEvents`. */
 export async function appendAlertEvents(
   tx: TransactionSql,
   transitions: readonly Transition[],
 ): Promise<void> {
-  const rows = transitions.map((t, position) => ({
-    position,
-    id: t.eventId,
-    alert_id: t.alertId,
-    type: t.type,
-    value: t.value,
-    time: formatMicros(t.time),
+  const events = transitions.map(({ eventId, alertId, type, value, time }) => ({
+    id: eventId,
+    alertId,
+    type,
+    value,
+    time,
   }));
-  const locked = tx.unsafe(`SELECT pg_advisory_xact_lock(${LOCKS.alertSeq})`);
-  const appended = tx.unsafe(
-    `INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
-      severity, message, key, operator, threshold, value, time, started_at)
-    SELECT nextval('alert_events_seq'), e.* FROM (
-      SELECT r.id, r.alert_id, r.type, CASE r.type WHEN 'FIRED' THEN 'FIRING' ELSE 'RESOLVED' END,
-        a.user_id, a.device_id, a.rule_id, a.severity, a.message, a.key, a.operator, a.threshold,
-        nullif(r.value, 'null'), r.time, a.started_at
-      FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
-        position integer, id text, alert_id text, type text, value jsonb, time timestamptz)
-      JOIN alerts a ON a.id = r.alert_id
-      ORDER BY r.position) e
-    ON CONFLICT (id) DO NOTHING`,
-  );
-  await Promise.all([locked, appended]);
+  await appendEvents(tx, events);
 }
