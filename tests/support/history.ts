@@ -1,0 +1,224 @@
+import fc from 'fast-check';
+import type { Reading } from '../../src/domain/reading.ts';
+import { OPERATORS, type RuleSet } from '../../src/domain/rule.ts';
+import { microsAt, type Sent } from '../engine/engine-stage.ts';
+import { expectedTransitions, type Step } from './alert-oracle.ts';
+
+/** What happens to a fleet, in this order. */
+export type Action =
+  | { kind: 'send'; given: Given[] }
+  /** Of one user's rules; readings before it are stored by then, those after it are not sent yet. */
+  | { kind: 'edit'; user: string; edit: Edit }
+  /** The newest engine ends, with all it has read or in the middle of it, and another one starts. */
+  | { kind: 'restart'; abruptly: boolean; edit: { user: string; edit: Edit } | null }
+  /** The next engine to start finds the group's offsets so far behind. */
+  | { kind: 'rewind'; records: number }
+  /** One more engine reads the same log. */
+  | { kind: 'join' }
+  /** The oldest of several engines ends. */
+  | { kind: 'leave'; abruptly: boolean };
+
+export interface Edit {
+  by: 'SQL' | 'changeRules';
+  /** Null deletes the config. */
+  rules: object[] | null;
+}
+
+/** A message as it is generated: which reading it is depends on those before it. */
+export interface Given {
+  user: string;
+  device: string;
+  /** Seconds after the one before; mostly one, less than nothing where it is late. */
+  step: number;
+  temperature: number | null;
+  rpm: number | null;
+  special: 'again' | 'future' | 'garbage' | null;
+}
+
+export interface History {
+  actions: Action[];
+}
+
+const RULE_IDS = ['r1', 'r2', 'r3'];
+const USERS = ['ann', 'bob'];
+const DEVICES = ['d1', 'd2', 'e1'];
+
+const small = fc.integer({ min: -2, max: 2 });
+const rule = (id: string) =>
+  fc.record({
+    id: fc.constant(id),
+    key: fc.constantFrom('temperature', 'engine.rpm'),
+    operator: fc.constantFrom(...OPERATORS),
+    threshold: small,
+    message: fc.constant('{value} of {device_id}'),
+    enabled: fc.oneof({ weight: 6, arbitrary: fc.constant(true) }, fc.constant(false)),
+  });
+const rules = fc
+  .tuple(...RULE_IDS.map((id) => fc.option(rule(id), { nil: null })))
+  .map((all) => all.filter((one) => one !== null));
+const user = fc.constantFrom(...USERS);
+const edit: fc.Arbitrary<Edit> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ by: fc.constant('SQL' as const), rules }) },
+  { weight: 4, arbitrary: fc.record({ by: fc.constant('changeRules' as const), rules }) },
+  { weight: 1, arbitrary: fc.constant<Edit>({ by: 'SQL', rules: null }) },
+);
+const given: fc.Arbitrary<Given> = fc.record({
+  user,
+  device: fc.constantFrom(...DEVICES),
+  step: fc.oneof(
+    { weight: 8, arbitrary: fc.constant(1) },
+    { weight: 1, arbitrary: fc.constant(0) },
+    { weight: 2, arbitrary: fc.integer({ min: -12, max: 12 }) },
+  ),
+  temperature: fc.option(small, { freq: 8, nil: null }),
+  rpm: fc.option(small, { freq: 2, nil: null }),
+  special: fc.oneof(
+    { weight: 12, arbitrary: fc.constant(null) },
+    { weight: 2, arbitrary: fc.constant('again' as const) },
+    { weight: 1, arbitrary: fc.constantFrom('future' as const, 'garbage' as const) },
+  ),
+});
+const abruptly = fc.boolean();
+const action: fc.Arbitrary<Action> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant('send' as const),
+      given: fc.array(given, { minLength: 1, maxLength: 25 }),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('edit' as const), user, edit }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('restart' as const),
+      abruptly,
+      edit: fc.option(fc.record({ user, edit }), { freq: 3, nil: null }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('rewind' as const),
+      records: fc.integer({ min: 1, max: 40 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.constant<Action>({ kind: 'join' }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('leave' as const), abruptly }) },
+);
+
+export const history: fc.Arbitrary<History> = fc
+  .tuple(rules, rules, fc.array(action, { minLength: 4, maxLength: 16 }))
+  .map(([ann, bob, actions]) => {
+    const first = [ann, bob].map(
+      (one, n): Action => ({
+        kind: 'edit',
+        user: USERS[n] as string,
+        edit: { by: 'SQL', rules: one },
+      }),
+    );
+    return { actions: [...first, ...actions] };
+  });
+
+/** A transition as it is compared, of one rule on one device. */
+export interface Named {
+  type: string;
+  reason: string | null;
+  time: number;
+  startedBy: { time: number; sequenceId: number };
+}
+
+/** All that was sent and changed, device by device, and what has to come of it. */
+export interface NaiveFleet {
+  /** What is sent next; undefined where it isn't a reading. */
+  take(given: Given): Sent | undefined;
+  /** These rules are in force now, and every open episode was looked at under them. */
+  edited(ruleSet: RuleSet): void;
+  /** By user, device and rule. */
+  transitions(): Record<string, Named[]>;
+  /** Keys of the readings, each once. */
+  stored(): string[];
+  garbage(): number;
+}
+
+export function createNaiveFleet(): NaiveFleet {
+  const ruleSets = new Map<string, RuleSet>();
+  const steps = new Map<string, { user: string; device: string; steps: Step[] }>();
+  const sent: Sent[] = [];
+  let now = 0;
+  let garbage = 0;
+
+  function add(one: Sent, isFuture: boolean): void {
+    const { user, device } = one as Required<Sent>;
+    const ruleSet = ruleSets.get(user);
+    if (ruleSet === undefined) throw new Error(`no rules of ${user}`);
+    const name = `${user}/${device}`;
+    const of = steps.get(name) ?? { user, device, steps: [] };
+    steps.set(name, of);
+    // Of one dated in the future no rule takes a value, but its arrival brings the rules in force.
+    const reading = isFuture ? readingOf({ user, device, at: 0, seq: 0 }) : readingOf(one);
+    of.steps.push({ reading, ruleSet });
+  }
+
+  const openOf = (all: Step[]) =>
+    RULE_IDS.some((id) => expectedTransitions(all, id).at(-1)?.type === 'FIRED');
+
+  return {
+    take({ user, device, step, temperature, rpm, special }) {
+      if (special === 'garbage') return void garbage++;
+      if (special === 'again') {
+        const again = sent.findLast((one) => one.user === user && one.device === device);
+        if (again !== undefined) {
+          add(again, again.at > FUTURE_S);
+          return again;
+        }
+      }
+      now = Math.max(0, now + (step > 0 ? step : 1));
+      const at = special === 'future' ? FUTURE_S + now + 1 : Math.max(0, now + Math.min(0, step));
+      const one: Sent = { user, device, at, seq: sent.length, temperature };
+      if (rpm !== null) one.more = `"engine":{"rpm":${rpm}}`;
+      sent.push(one);
+      add(one, special === 'future');
+      return one;
+    },
+    edited(ruleSet) {
+      const { userId: user } = ruleSet;
+      ruleSets.set(user, ruleSet);
+      // A device with an open episode need not send for it to end; the others learn of the rules
+      // by their next reading.
+      for (const { steps: all, ...of } of steps.values()) {
+        if (of.user !== user || !openOf(all)) continue;
+        all.push({ ruleSet, reading: readingOf({ ...of, at: 0, seq: 0 }) });
+      }
+    },
+    transitions() {
+      const all: Record<string, Named[]> = {};
+      for (const [name, { steps: of }] of steps) {
+        for (const id of RULE_IDS) {
+          const named = expectedTransitions(of, id).map(({ ruleId: _, ...one }) => one);
+          if (named.length > 0) all[`${name} ${id}`] = named;
+        }
+      }
+      return all;
+    },
+    stored: () =>
+      [
+        ...new Set(sent.map(({ user, device, at, seq }) => `${user}/${device} ${at} ${seq}`)),
+      ].sort(),
+    garbage: () => garbage,
+  };
+}
+
+/** An hour ahead of the stage's beginning, which lies ten minutes back. */
+const FUTURE_S = 3_600;
+
+function readingOf({ user, device, at, seq, temperature = null, more }: Sent): Reading<never> {
+  return {
+    userId: user as string,
+    deviceId: device as string,
+    time: microsAt(at),
+    sequenceId: seq,
+    columns: { temperature } as never,
+    extra: more === undefined ? null : JSON.parse(`{${more}}`),
+  };
+}
