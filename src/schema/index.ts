@@ -2,6 +2,7 @@ import type { GraphQLSchema } from 'graphql';
 import type { Model } from '../domain/model.ts';
 import { defineAlert } from './alert.ts';
 import { defineAlertEvent } from './alert-event.ts';
+import { defineBacktest } from './backtest.ts';
 import { createBuilder } from './builder.ts';
 import { definePageInfo } from './connection.ts';
 import { defineDeadLetter } from './dead-letter.ts';
@@ -35,6 +36,7 @@ export function createSchema(model: Model): GraphQLSchema {
   defineRule(builder);
   defineRuleInput(builder);
   defineRuleSet(builder, model);
+  defineBacktest(builder);
   defineAlert(builder);
   defineAlertEvent(builder);
   defineIngest(builder);
