@@ -1,4 +1,3 @@
-import type { Logger } from 'pino';
 import type { Model } from '../domain/model.ts';
 import type { Issue } from '../domain/rule.ts';
 import type { ConfigPatch } from '../domain/rule-config.ts';
@@ -7,25 +6,21 @@ import { MICROS_PER_MS } from '../domain/time.ts';
 import { configMessage, readConfigMessage, rejectedMessage } from '../mqtt/config-message.ts';
 import { configRejectedTopic, configTopic } from '../mqtt/topics.ts';
 import { changeRules } from '../store/change-rules.ts';
-import type { Sql } from '../store/connection.ts';
 import { failureKind } from '../store/failure.ts';
 import { type RuleConfig, readRuleConfigs } from '../store/read-rule-configs.ts';
 import type { BroadcastMemory } from './broadcast-memory.ts';
+import {
+  type Consuming,
+  handleOnce,
+  type Incoming,
+  patiently,
+  patientlyOrRefused,
+} from './consume.ts';
 import { publishConfig } from './publish-configs.ts';
-import { type PublishPort, sendAll } from './publish-port.ts';
-import { backoffMs, sleep } from './retry.ts';
+import { sendAll } from './publish-port.ts';
 
-export interface ConfigConsuming {
-  sql: Sql;
-  /** Another connection than the one that the messages come by, whose answers they hold up. */
-  mqtt: PublishPort;
+export interface ConfigConsuming extends Consuming {
   memory: BroadcastMemory;
-  model: Model;
-  /** Called when rules were changed. */
-  onChanged: (userId: string) => void;
-  logger: Pick<Logger, 'warn' | 'error' | 'info'>;
-  signal: AbortSignal;
-  patienceMs?: number;
 }
 
 /**
@@ -39,17 +34,11 @@ export interface ConfigConsuming {
  */
 export async function consumeConfig(
   work: ConfigConsuming,
-  { topic, payload }: { topic: string; payload: Uint8Array },
+  { topic, payload }: Incoming,
 ): Promise<void> {
   const userId = configTopic.match(topic);
   if (userId === null) return;
-  try {
-    await takeMessage(work, userId, payload);
-  } catch (error) {
-    work.signal.throwIfAborted();
-    // Sent again it would fail again, and hold up every other behind it.
-    work.logger.error({ err: error, user: userId }, 'a config message failed: it is left out');
-  }
+  await handleOnce(work, userId, () => takeMessage(work, userId, payload));
 }
 
 async function takeMessage(
@@ -101,28 +90,23 @@ async function patientlyChange(
   userId: string,
   config: ConfigPatch,
 ): Promise<'changed' | Issue[]> {
-  return await patiently(work, async () => {
-    const result = await changeRules(work.sql, {
+  const result = await patientlyOrRefused(work, userId, () =>
+    changeRules(work.sql, {
       userId,
       change: (current) => mergeConfig(current, config, work.model),
       expectedVersion: config.version,
       actor: 'mqtt',
       model: work.model,
-    }).catch((error: unknown) => {
-      if (failureKind(error) === 'outage') throw error;
-      work.logger.error({ err: error, user: userId }, 'a config message could not be taken over');
-      const message = `could not be taken over: ${(error as Error).message}`;
-      return { kind: 'invalid' as const, issues: [{ path: '', message }] };
-    });
-    switch (result.kind) {
-      case 'ok':
-        return result.changed ? 'changed' : [];
-      case 'invalid':
-        return result.issues;
-      case 'conflict':
-        return [{ path: 'version', message: conflict(config.version, result.version) }];
-    }
-  });
+    }),
+  );
+  switch (result.kind) {
+    case 'ok':
+      return result.changed ? 'changed' : [];
+    case 'invalid':
+      return result.issues;
+    case 'conflict':
+      return [{ path: 'version', message: conflict(config.version, result.version) }];
+  }
 }
 
 function conflict(given: number | undefined, version: number): string {
@@ -155,25 +139,4 @@ async function restoreBroadcast(work: ConfigConsuming, current: RuleConfig): Pro
   }
   const send = () => publishConfig(work, current);
   await sendAll([{ send, about: { user: userId, version } }], work);
-}
-
-/**
- * Waits out an outage.
- *
- * @throws Error when the signal aborts, and what is no outage
- */
-async function patiently<T>(
-  { signal, logger }: ConfigConsuming,
-  attemptIt: () => Promise<T>,
-): Promise<T> {
-  for (let attempt = 0; ; attempt++) {
-    signal.throwIfAborted();
-    try {
-      return await attemptIt();
-    } catch (error) {
-      if (failureKind(error) !== 'outage') throw error;
-      if (attempt === 0) logger.warn({ err: error }, 'a config message waits for the database');
-      await sleep(backoffMs(attempt), signal);
-    }
-  }
 }

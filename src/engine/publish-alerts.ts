@@ -23,7 +23,7 @@ const WINDOW = 256;
 const MARK_EVERY_MS = 50;
 
 /**
- * Sends every transition to its user, in order of seq, from where the last publisher stopped. At
+ * Sends every event that is not muted to its user, in order of seq, from where the last publisher stopped. At
  * least once: what was not acknowledged, and what was behind it on its way, is sent again with the
  * same event_id. An alert's next transition goes out once the one before is acknowledged, so that
  * nobody sees it resolved, firing and resolved again; only after a crash, whose last 50 ms or so
@@ -71,6 +71,7 @@ function onePerAlert(events: AlertEvent[]): AlertEvent[] {
 }
 
 async function send({ mqtt, logger }: AlertPublishing, event: AlertEvent): Promise<void> {
+  if (event.muted) return;
   if (!isTopicName(event.userId)) {
     logger.warn({ seq: event.seq }, 'an alert of a user whose name no topic can hold is not sent');
     return;

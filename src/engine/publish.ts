@@ -1,12 +1,15 @@
 import type { Logger } from 'pino';
 import type { Model } from '../domain/model.ts';
-import { configTopic } from '../mqtt/topics.ts';
+import { configTopic, manageTopic } from '../mqtt/topics.ts';
 import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import type { Sql } from '../store/connection.ts';
 import { LOCKS } from '../store/migrations.ts';
 import { createBroadcastMemory } from './broadcast-memory.ts';
+import type { Incoming } from './consume.ts';
 import { consumeConfig } from './consume-configs.ts';
+import { consumeManage } from './consume-manage.ts';
 import { runForOffice } from './elect.ts';
+import { endSnoozes } from './end-snoozes.ts';
 import { publishAlerts } from './publish-alerts.ts';
 import { publishConfigs } from './publish-configs.ts';
 import type { PublishPort } from './publish-port.ts';
@@ -15,10 +18,7 @@ import type { RuleBook } from './rule-book.ts';
 /** An MQTT client as the publisher uses it; `connectMqtt` gives one. */
 export interface PublisherMqtt extends PublishPort {
   /** The message is acknowledged when the handler resolves, sent again when it rejects. */
-  subscribe(
-    filter: string,
-    handler: (message: { topic: string; payload: Uint8Array }) => Promise<void>,
-  ): Promise<void>;
+  subscribe(filter: string, handler: (message: Incoming) => Promise<void>): Promise<void>;
   close(deadlineMs?: number): Promise<void>;
 }
 
@@ -41,11 +41,14 @@ export interface PublisherOptions {
   electionIntervalMs?: number;
 }
 
-/** One replica, elected, sends alerts and configs to MQTT, and takes configs in from there. */
+/**
+ * One replica, elected, sends alerts and configs to MQTT, takes configs and operations on alerts in
+ * from there, and reminds of alerts when their snooze ends.
+ */
 export interface Publisher {
   start(): void;
   readonly elected: boolean;
-  /** Elected, and the broker has granted the subscription of configs: none is missed now. */
+  /** Elected, and the broker has granted the subscriptions: no message is missed now. */
   readonly subscribed: boolean;
   close(): Promise<void>;
 }
@@ -74,11 +77,15 @@ export function createPublisher(options: PublisherOptions): Publisher {
     const memory = createBroadcastMemory();
     const onChanged = () => ruleBook.poke();
     const consuming = { sql, mqtt: configs, memory, model, onChanged, logger, signal, patienceMs };
-    incoming
-      .subscribe(configTopic.filter, async (message) => {
+    const take = (filter: string, consume: (message: Incoming) => Promise<void>) =>
+      incoming.subscribe(filter, async (message) => {
         signal.throwIfAborted();
-        await consumeConfig(consuming, message);
-      })
+        await consume(message);
+      });
+    Promise.all([
+      take(configTopic.filter, (message) => consumeConfig(consuming, message)),
+      take(manageTopic.filter, (message) => consumeManage(consuming, message)),
+    ])
       .then(() => {
         subscribed = !signal.aborted;
       })
@@ -92,6 +99,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       await Promise.all([
         publishAlerts({ sql, mqtt: alerts, tail, logger, signal }),
         publishConfigs({ sql, mqtt: configs, memory, model, logger, signal, patienceMs }),
+        endSnoozes({ sql, logger, signal }),
       ]);
     } finally {
       elected = false;

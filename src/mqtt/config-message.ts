@@ -1,9 +1,9 @@
-import { parseJson } from '../domain/json.ts';
 import type { Model } from '../domain/model.ts';
 import type { Issue, RuleSet } from '../domain/rule.ts';
 import { type ConfigPatch, parseConfig } from '../domain/rule-config.ts';
 import { etag, isEcho, withDisabled } from '../domain/rule-content.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
+import { readJson } from './json-payload.ts';
 
 /** What a message on users/{user}/config is. */
 export type ConfigMessage =
@@ -14,22 +14,11 @@ export type ConfigMessage =
   | { kind: 'config'; config: ConfigPatch }
   | { kind: 'invalid'; issues: Issue[] };
 
-const MAX_BYTES = 1_000_000;
-
 export function readConfigMessage(payload: Uint8Array, model: Model): ConfigMessage {
   if (payload.length === 0) return { kind: 'cleared' };
-  if (payload.length > MAX_BYTES) {
-    const message = `is ${payload.length} bytes long; at most ${MAX_BYTES} are allowed`;
-    return { kind: 'invalid', issues: [{ path: '', message }] };
-  }
-  let input: unknown;
-  try {
-    input = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(payload));
-  } catch (error) {
-    const message = `is not JSON in UTF-8: ${(error as Error).message}`;
-    return { kind: 'invalid', issues: [{ path: '', message }] };
-  }
-  const parsed = parseConfig(input, model);
+  const json = readJson(payload);
+  if (!json.ok) return { kind: 'invalid', issues: json.issues };
+  const parsed = parseConfig(json.value, model);
   if (!parsed.ok) return { kind: 'invalid', issues: parsed.issues };
   const { config } = parsed;
   return isEcho(config) ? { kind: 'echo', version: config.version } : { kind: 'config', config };

@@ -1,7 +1,12 @@
 import { checkedName, isTopicName } from '../domain/topic.ts';
 
 /** The topics of one user beside telemetry, whose pattern is the model's (src/domain/topic.ts). */
-export type UserTopicKind = 'config' | 'config/rejected' | 'alerts' | 'alerts/manage';
+export type UserTopicKind =
+  | 'config'
+  | 'config/rejected'
+  | 'alerts'
+  | 'alerts/manage'
+  | 'alerts/manage/rejected';
 
 export interface UserTopic {
   /** The subscription for every user: `users/+/config`. */
@@ -20,6 +25,8 @@ export const configRejectedTopic = userTopic('config/rejected');
 export const alertsTopic = userTopic('alerts');
 /** Acknowledge, snooze, disable. */
 export const manageTopic = userTopic('alerts/manage');
+/** Faults of such an operation that was refused. */
+export const manageRejectedTopic = userTopic('alerts/manage/rejected');
 
 function userTopic(kind: UserTopicKind): UserTopic {
   const prefix = 'users/';
