@@ -215,7 +215,9 @@ describe('faults', () => {
       ['AUTH_AUDIENCE', 'pulsegraph'],
       ['ALLOWED_ORIGINS', '*'],
     ] as const) {
-      expect(faultsOf({ [name]: value })).toEqual([expect.stringMatching(new RegExp(`^${name}: .*AUTH_JWT`))]);
+      expect(faultsOf({ [name]: value })).toEqual([
+        expect.stringMatching(new RegExp(`^${name}: .*AUTH_JWT`)),
+      ]);
       expect(() => loadConfig({ [name]: value, AUTH_JWT_SECRET })).not.toThrow();
     }
     expect(faultsOf({ PERSISTED_ONLY: 'on' })).toEqual([

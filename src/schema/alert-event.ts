@@ -1,11 +1,8 @@
 import type { AlertEvent } from '../domain/alert.ts';
 import { SEVERITIES, type Severity } from '../domain/rule.ts';
-import type { AlertRow } from '../store/alert-columns.ts';
 import { alertEventRange } from '../store/alert-event-range.ts';
 import { PrunedError } from '../store/alert-event-tail.ts';
 import { alertEventsOf } from '../store/alert-events-of.ts';
-import { alertEventsOfUser } from '../store/alert-events-of-user.ts';
-import { alertsById } from '../store/alerts-by-id.ts';
 import { alertLoader } from './alert.ts';
 import type { Builder } from './builder.ts';
 import type { Context } from './context.ts';
@@ -84,8 +81,10 @@ function definePush(builder: Builder): void {
         return deliveries(context, (signal) => follow(context, filter, after, signal));
       },
       resolve: (delivery, _, context) => {
-        const { event, alert } = delivered(delivery, context);
-        if (alert !== null) alertLoader(context).prime(event.alertId, alert);
+        const event = delivered(delivery, context);
+        const alert = context.presentAlerts.load(event);
+        alert.catch(() => {});
+        alertLoader(context).prime(event.alertId, alert);
         return event;
       },
     }),
@@ -108,13 +107,7 @@ async function startingSeq({ sql, tail }: Context, after: number | null): Promis
 
 const READ_AHEAD = 500;
 /** Alerts are read for many events at once; what was read longer ago is read anew. */
-const PRESENT_MS = 250;
-
-/** An event with its alert as it is now; null where retention has taken that. */
-interface Followed {
-  event: AlertEvent;
-  alert: AlertRow | null;
-}
+const PRESENT_MS = 100;
 
 interface Filter {
   userId: string | null;
@@ -133,23 +126,22 @@ async function* follow(
   filter: Filter,
   after: number,
   signal: AbortSignal,
-): AsyncIterableIterator<Followed> {
+): AsyncIterableIterator<AlertEvent> {
   let seq = after;
   while (true) {
-    await context.tail.wait(seq, signal);
+    seq = await context.tail.wait(seq, signal, filter.userId);
     if (signal.aborted) return;
     const { events, upTo } = await nextEvents(context, filter.userId, seq);
     const wanted = events.filter((event) => matches(event, filter));
-    let alerts = new Map<string, AlertRow>();
     let readAt = Number.NEGATIVE_INFINITY;
     for (const [index, event] of wanted.entries()) {
       if (performance.now() - readAt > PRESENT_MS) {
-        const ids = new Set(wanted.slice(index).map((later) => later.alertId));
         readAt = performance.now();
-        const present = await alertsById(context.sql, [...ids]);
-        alerts = new Map(present.map((alert) => [alert.id, alert]));
+        for (const later of wanted.slice(index)) {
+          context.presentAlerts.load(later).catch(() => {});
+        }
       }
-      yield { event, alert: alerts.get(event.alertId) ?? null };
+      yield event;
       if (signal.aborted) return;
     }
     seq = upTo;
@@ -157,33 +149,25 @@ async function* follow(
 }
 
 /**
- * A page of what is above `seq`, and up to where it is complete. One user's events are picked by
- * the database while far behind; near the end they are picked out of what the tail holds anyway.
+ * A page of what is above `seq`, and up to where it is complete.
  *
  * @throws OUT_OF_RANGE where events above `seq` are no longer stored
  */
 async function nextEvents(
-  { tail, sql }: Context,
+  { tail }: Context,
   userId: string | null,
   seq: number,
 ): Promise<{ events: AlertEvent[]; upTo: number }> {
   const gone = () => apiError('OUT_OF_RANGE', `events after ${seq} are no longer stored`);
   const newest = tail.newest();
-  if (userId !== null && newest - seq > READ_AHEAD) {
-    const range = { userId, after: seq, upTo: newest, limit: READ_AHEAD };
-    const events = await alertEventsOfUser(sql, range);
-    // Looked at last: what was deleted before the read is below the floor by then.
-    if (seq < (await alertEventRange(sql)).floor) throw gone();
-    const isAll = events.length < READ_AHEAD;
-    return { events, upTo: isAll ? newest : (events.at(-1) as AlertEvent).seq };
-  }
-  const events = await tail.read(seq, READ_AHEAD).catch((error: unknown) => {
+  const events = await tail.read(seq, READ_AHEAD, userId).catch((error: unknown) => {
     throw error instanceof PrunedError ? gone() : error;
   });
-  const last = events.at(-1);
+  const last = events.at(-1)?.seq;
   // There was one: somebody has deleted it by hand, and waiting would not wait.
-  if (last === undefined && newest > seq) throw gone();
-  return { events, upTo: last?.seq ?? seq };
+  if (last === undefined && userId === null && newest > seq) throw gone();
+  const isAll = userId !== null && events.length < READ_AHEAD;
+  return { events, upTo: isAll ? Math.max(newest, last ?? seq) : (last ?? seq) };
 }
 
 function matches(event: AlertEvent, { userId, deviceId, lowest }: Filter): boolean {

@@ -104,3 +104,12 @@ export function publicError(error: unknown, { logger, requestId }: Reporter): Gr
       );
   }
 }
+
+/** A result with what the caller gets to see of its errors. */
+export function cleaned<T extends { errors?: readonly unknown[] }>(
+  result: T,
+  reporter: Reporter,
+): T {
+  if (result.errors === undefined) return result;
+  return { ...result, errors: result.errors.map((error) => publicError(error, reporter)) };
+}

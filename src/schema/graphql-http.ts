@@ -8,9 +8,10 @@ import {
 import { type Authenticate, type Authenticated, bearerToken } from './authenticate.ts';
 import { type Context, createContext, type SchemaDeps } from './context.ts';
 import { OnlyWhatADeviceMaySee } from './device-view.ts';
-import { publicError, type Reporter } from './errors.ts';
+import { cleaned, publicError } from './errors.ts';
 import { GRAPHIQL_OPTIONS, renderGraphiQL } from './graphiql.ts';
 import type { DocumentParams, Documents } from './persisted-documents.ts';
+import { sharedResults } from './shared-results.ts';
 import { createStreamSlots } from './stream-slots.ts';
 
 export type Yoga = YogaServerInstance<Record<string, unknown>, Context>;
@@ -82,6 +83,7 @@ export function createGraphqlHttp(
       boundedParse(),
       boundedValidation(options),
       endlessSubscriptions(),
+      sharedResults(),
       publicErrors(deps),
     ],
   }) as unknown as Yoga;
@@ -137,11 +139,6 @@ function endlessSubscriptions(): Plugin<Context> {
  * validation and the variables, get a code too.
  */
 function publicErrors({ logger }: SchemaDeps): Plugin<Context> {
-  type Result = { errors?: readonly unknown[] };
-  const cleaned = <T extends Result>(result: T, reporter: Reporter): T =>
-    result.errors
-      ? { ...result, errors: result.errors.map((error) => publicError(error, reporter)) }
-      : result;
   return {
     onExecute: ({ args }) => ({
       onExecuteDone: (payload) =>
@@ -150,10 +147,10 @@ function publicErrors({ logger }: SchemaDeps): Plugin<Context> {
         ),
     }),
     onSubscribe: ({ args }) => ({
-      onSubscribeResult: (payload) =>
-        handleStreamOrSingleExecutionResult(payload as never, ({ result, setResult }) =>
-          setResult(cleaned(result, args.contextValue)),
-        ),
+      // The answers to its events are cleaned where they are made, for all subscribers at once.
+      onSubscribeResult({ result, setResult }) {
+        if (!(Symbol.asyncIterator in result)) setResult(cleaned(result, args.contextValue));
+      },
       onSubscribeError({ error, setError }) {
         if (error instanceof DOMException) throw error;
         setError(publicError(error, args.contextValue));
@@ -162,7 +159,7 @@ function publicErrors({ logger }: SchemaDeps): Plugin<Context> {
     onResultProcess({ result, setResult, serverContext }) {
       if (Array.isArray(result) || Symbol.asyncIterator in result) return;
       const { requestId } = serverContext as unknown as Initial;
-      setResult(cleaned(result as Result, { logger, requestId }) as typeof result);
+      setResult(cleaned(result, { logger, requestId }));
     },
   };
 }

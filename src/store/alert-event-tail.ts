@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { AlertEvent } from '../domain/alert.ts';
 import { alertEventRange } from './alert-event-range.ts';
 import { alertEventsAfter } from './alert-events-after.ts';
+import { alertEventsOfUser } from './alert-events-of-user.ts';
 import type { Sql } from './connection.ts';
 
 /** alert_events in commit order, followed once for all readers of this process. */
@@ -10,14 +11,20 @@ export interface AlertEventTail {
   start(): Promise<void>;
   /** The newest seq known here; 0 before the first event. */
   newest(): number;
-  /** Resolves once newest() > after or the signal aborts; rejects when the tail is closed. */
-  wait(after: number, signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves once there is an event above `after`, of this user where one is named, or the signal
+   * aborts; rejects when the tail is closed.
+   *
+   * @returns where to read on: of what is wanted, nothing lies between `after` and there
+   */
+  wait(after: number, signal: AbortSignal, userId?: string | null): Promise<number>;
   /**
    * The next events above `after`, in order. From memory while it reaches back that far, else from
    * the database; rejects where that is away, and with PrunedError where some are deleted. May
-   * give less than `limit` though there are more.
+   * give less than `limit` though there are more; of one user's, where one is named, less are all
+   * up to newest() as it was before.
    */
-  read(after: number, limit: number): Promise<AlertEvent[]>;
+  read(after: number, limit: number, userId?: string | null): Promise<AlertEvent[]>;
   /** Says that this process has just committed events: they are read at once. */
   poke(): void;
   close(): Promise<void>;
@@ -42,7 +49,7 @@ const MAX_BACKOFF_MS = 1_000;
 
 interface Waiter {
   after: number;
-  resolve: () => void;
+  resolve: (readFrom: number) => void;
   reject: (error: Error) => void;
 }
 
@@ -52,7 +59,8 @@ export function createAlertEventTail({
   pollIntervalMs = 250,
   capacity = 10_000,
 }: AlertEventTailOptions): AlertEventTail {
-  const waiters = new Set<Waiter>();
+  /** By the user whose events they wait for; null for anybody's. */
+  const waiters = new Map<string | null, Set<Waiter>>();
   /** Every stored event with floor < seq <= newest, in order. */
   const ring: AlertEvent[] = [];
   let floor = 0;
@@ -73,7 +81,26 @@ export function createAlertEventTail({
       floor = (dropped.at(-1) as AlertEvent).seq;
     }
     newest = last.seq;
-    for (const waiter of waiters) if (newest > waiter.after) waiter.resolve();
+    wake(null, newest);
+    for (const [userId, first] of firstOfEach(events)) wake(userId, first.seq);
+  }
+
+  /** @param seq of an event that they wait for */
+  function wake(userId: string | null, seq: number): void {
+    for (const waiter of waiters.get(userId) ?? []) {
+      if (seq > waiter.after) waiter.resolve(userId === null ? waiter.after : seq - 1);
+    }
+  }
+
+  /** Where to read on, where something is there already: what is not in memory may be wanted. */
+  function readFrom(after: number, userId: string | null): number | null {
+    if (newest <= after) return null;
+    if (userId === null || after < floor) return after;
+    for (let at = firstAbove(ring, after); at < ring.length; at++) {
+      const event = ring[at] as AlertEvent;
+      if (event.userId === userId) return event.seq - 1;
+    }
+    return null;
   }
 
   async function catchUp(): Promise<void> {
@@ -116,22 +143,32 @@ export function createAlertEventTail({
     }
   }
 
-  function wait(after: number, signal: AbortSignal): Promise<void> {
-    if (newest > after || signal.aborted) return Promise.resolve();
+  function wait(after: number, signal: AbortSignal, userId: string | null = null): Promise<number> {
+    const there = signal.aborted ? after : readFrom(after, userId);
+    if (there !== null) return Promise.resolve(there);
     if (closed) return Promise.reject(closedError());
     return new Promise((resolve, reject) => {
-      const settle = (outcome: () => void) => {
-        waiters.delete(waiter);
-        signal.removeEventListener('abort', waiter.resolve);
-        outcome();
+      const ofUser = waiters.get(userId) ?? new Set();
+      waiters.set(userId, ofUser);
+      const abort = () => waiter.resolve(after);
+      const leave = () => {
+        ofUser.delete(waiter);
+        if (ofUser.size === 0 && waiters.get(userId) === ofUser) waiters.delete(userId);
+        signal.removeEventListener('abort', abort);
       };
       const waiter: Waiter = {
         after,
-        resolve: () => settle(resolve),
-        reject: (error) => settle(() => reject(error)),
+        resolve: (seq) => {
+          leave();
+          resolve(seq);
+        },
+        reject: (error) => {
+          leave();
+          reject(error);
+        },
       };
-      waiters.add(waiter);
-      signal.addEventListener('abort', waiter.resolve);
+      ofUser.add(waiter);
+      signal.addEventListener('abort', abort);
     });
   }
 
@@ -143,10 +180,16 @@ export function createAlertEventTail({
     },
     newest: () => newest,
     wait,
-    async read(after, limit) {
-      if (after < floor) return await readStored(sql, after, limit);
+    async read(after, limit, userId = null) {
+      if (after < floor) return await readStored(sql, { after, limit, userId, upTo: newest });
       const from = firstAbove(ring, after);
-      return ring.slice(from, from + limit);
+      if (userId === null) return ring.slice(from, from + limit);
+      const events: AlertEvent[] = [];
+      for (let at = from; at < ring.length && events.length < limit; at++) {
+        const event = ring[at] as AlertEvent;
+        if (event.userId === userId) events.push(event);
+      }
+      return events;
     },
     poke() {
       poked = true;
@@ -155,15 +198,24 @@ export function createAlertEventTail({
     async close() {
       closed = true;
       endPause?.();
-      for (const waiter of waiters) waiter.reject(closedError());
+      for (const ofUser of waiters.values()) {
+        for (const waiter of ofUser) waiter.reject(closedError());
+      }
       await following;
     },
   };
 }
 
 /** Looks at the floor last: what was deleted before the read is below it by then. */
-async function readStored(sql: Sql, after: number, limit: number): Promise<AlertEvent[]> {
-  const events = await alertEventsAfter(sql, { after, limit });
+async function readStored(
+  sql: Sql,
+  { userId, ...range }: { userId: string | null; after: number; upTo: number; limit: number },
+): Promise<AlertEvent[]> {
+  const { after } = range;
+  const events =
+    userId === null
+      ? await alertEventsAfter(sql, range)
+      : await alertEventsOfUser(sql, { ...range, userId });
   const stored = await alertEventRange(sql);
   if (after < stored.floor) throw new PrunedError(`alert events after ${after} are deleted`);
   return events;
@@ -177,6 +229,12 @@ function backoffMs(failures: number): number {
 
 function closedError(): Error {
   return new Error('the alert event tail is closed');
+}
+
+function firstOfEach(events: readonly AlertEvent[]): Map<string, AlertEvent> {
+  const first = new Map<string, AlertEvent>();
+  for (const event of events) if (!first.has(event.userId)) first.set(event.userId, event);
+  return first;
 }
 
 /** Index of the first event with a seq above `after`, in logarithmic time. */

@@ -302,9 +302,9 @@ test('a subscriber that does not read pulls nothing, harms nobody, and misses no
     const from = on.tail.newest();
     const reads: number[] = [];
     const { read } = on.tail;
-    on.tail.read = (after, limit) => {
+    on.tail.read = (after, ...rest) => {
       reads.push(after);
-      return read(after, limit);
+      return read(after, ...rest);
     };
     const message = 'x'.repeat(20_000);
     for (let n = 0; n < 20; n++) {

@@ -123,3 +123,22 @@ test('what is deleted is not passed over in silence', async () => {
     expect(await pruneAlertEvents(sql, { before: future })).toBe(0);
   });
 });
+
+test("who waits for one user's events sleeps through the others', and reads on behind them", async () => {
+  await following({}, async (tail) => {
+    const from = tail.newest();
+    const events: number[] = [];
+    const waiting = tail.wait(from, never, 'ann').then((readFrom) => events.push(readFrom));
+    const other = await commitEvent(sql, { id: `t${++ids}`, alertId: 'a', userId: 'bob' });
+    await tail.wait(other - 1, never);
+    await Promise.resolve();
+    expect(events).toEqual([]);
+    const seq = await commitEvent(sql, { id: `t${++ids}`, alertId: 'a', userId: 'ann' });
+    await waiting;
+    expect(events).toEqual([seq - 1]);
+    expect((await tail.read(from, 10, 'ann')).map((event) => event.seq)).toEqual([seq]);
+    // Also for who asks only now, with the others' events before it passed over.
+    expect(await tail.wait(from, never, 'ann')).toBe(seq - 1);
+    expect(await tail.wait(from, AbortSignal.timeout(50), 'eve')).toBe(from);
+  });
+});

@@ -1,0 +1,90 @@
+import { expect, test } from 'bun:test';
+import {
+  GraphQLInt,
+  GraphQLObjectType,
+  GraphQLSchema,
+  GraphQLString,
+  parse,
+  type SubscriptionArgs,
+} from 'graphql';
+import { sharedResults } from '../../src/schema/shared-results.ts';
+
+type Subscribe = (args: SubscriptionArgs) => Promise<AsyncIterableIterator<unknown>>;
+
+/** One event goes to each subscriber; `resolved` counts how often it is worked out. */
+function stage() {
+  let resolved = 0;
+  const event = { n: 7 };
+  const args = { after: { type: GraphQLInt } };
+  const schema = new GraphQLSchema({
+    query: new GraphQLObjectType({ name: 'Query', fields: { n: { type: GraphQLInt } } }),
+    subscription: new GraphQLObjectType({
+      name: 'Subscription',
+      fields: {
+        event: {
+          type: new GraphQLObjectType({
+            name: 'Event',
+            fields: {
+              n: {
+                type: GraphQLString,
+                args: { as: { type: GraphQLString } },
+                resolve: (_, { as }, { viewer }) => `${++resolved} ${viewer.userId} ${as}`,
+              },
+            },
+          }),
+          args,
+          subscribe: async function* () {
+            yield { event };
+          },
+          resolve: (delivery) => delivery.event,
+        },
+      },
+    }),
+  });
+  let subscribe: Subscribe = () => Promise.reject(new Error('not set'));
+  sharedResults().onSubscribe?.({
+    setSubscribeFn: (given: Subscribe) => {
+      subscribe = given;
+    },
+  } as never);
+  return async (
+    text: string,
+    { userId = 'ann', variables = {} }: { userId?: string; variables?: object } = {},
+  ) => {
+    const events = await subscribe({
+      schema,
+      document: parse(text),
+      contextValue: { viewer: { kind: 'user', userId } },
+      variableValues: variables as Record<string, unknown>,
+    });
+    const { value } = (await events.next()) as { value: { data: { event: { n: string } } } };
+    return value.data.event.n;
+  };
+}
+
+const TEXT = 'subscription ($after: Int, $as: String) { event(after: $after) { n(as: $as) } }';
+
+test('what many ask for in the same words is worked out once', async () => {
+  const ask = stage();
+  const answers = await Promise.all([ask(TEXT), ask(TEXT), ask(TEXT, { variables: { after: 3 } })]);
+  expect(answers).toEqual(['1 ann undefined', '1 ann undefined', '1 ann undefined']);
+});
+
+test('another viewer, document or variable in the answer has an answer of its own', async () => {
+  const ask = stage();
+  expect(await ask(TEXT)).toBe('1 ann undefined');
+  expect(await ask(TEXT, { userId: 'bob' })).toBe('2 bob undefined');
+  expect(await ask(TEXT, { variables: { as: 'x' } })).toBe('3 ann x');
+  expect(await ask('subscription { event { n(as: "y") } }')).toBe('4 ann y');
+  const fragment = 'fragment F on Event { n(as: $as) }';
+  const spread = `subscription ($as: String) { event { ...F } } ${fragment}`;
+  expect(await ask(spread, { variables: { as: 'p' } })).toBe('5 ann p');
+  expect(await ask(spread, { variables: { as: 'q' } })).toBe('6 ann q');
+});
+
+test('an answer is not shared for long', async () => {
+  const ask = stage();
+  expect(await ask(TEXT)).toBe('1 ann undefined');
+  await Bun.sleep(300);
+  expect(await ask(TEXT)).toBe('2 ann undefined');
+});
