@@ -81,7 +81,12 @@ function defineAlertType(builder: Builder): void {
       resolvedAt: t.expose('resolvedAt', { type: 'DateTime', nullable: true }),
       resolveReason: t.expose('resolveReason', { type: 'ResolveReason', nullable: true }),
       acknowledgedAt: t.expose('acknowledgedAt', { type: 'DateTime', nullable: true }),
-      snoozedUntil: t.expose('snoozedUntil', { type: 'DateTime', nullable: true }),
+      acknowledgedBy: t.exposeString('acknowledgedBy', { nullable: true }),
+      snoozedUntil: t.expose('snoozedUntil', {
+        type: 'DateTime',
+        nullable: true,
+        description: 'While its rule is snoozed on its device, during this episode or another.',
+      }),
       evidence: t.field({ type: 'AlertEvidence', resolve: (alert) => alert }),
     }),
   });

@@ -11,7 +11,7 @@ import { apiError, badArgument, badUserInput } from './errors.ts';
 import { fieldName } from './reading.ts';
 import { forgetLoaded, requestLoader } from './request-loader.ts';
 import { argumentIssue, configOf } from './rule-input.ts';
-import { subjectUser } from './viewer.ts';
+import { actorOf, subjectUser } from './viewer.ts';
 
 export interface UserRuleSet extends RuleConfig {
   userId: string;
@@ -77,7 +77,7 @@ export function defineRuleSet(builder: Builder, model: Model): void {
   defineOneRule(builder);
 }
 
-const EXPECTED_VERSION = 'CONFLICT where another version is in force.';
+export const EXPECTED_VERSION = 'CONFLICT where another version is in force.';
 
 function defineSetRules(builder: Builder, model: Model): void {
   builder.mutationField('setRules', (t) =>
@@ -94,7 +94,7 @@ function defineSetRules(builder: Builder, model: Model): void {
       },
       resolve: async (_, { userId, rules, expectedVersion, ...shorthands }, context) => {
         const patch = configOf({ shorthands, rules }, model);
-        return await change(context, {
+        return await changeRuleSet(context, {
           userId,
           expectedVersion,
           rulesPath: 'rules',
@@ -118,7 +118,7 @@ function defineOneRule(builder: Builder): void {
       resolve: async (_, { userId, rule: input, expectedVersion }, context) => {
         const { model } = context;
         const draft = configOf({ rules: [input] }, model, 'rule').rules?.[0];
-        return await change(context, {
+        return await changeRuleSet(context, {
           userId,
           expectedVersion,
           rulesPath: 'rule',
@@ -140,7 +140,7 @@ function defineOneRule(builder: Builder): void {
         expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
       },
       resolve: async (_, { userId, ruleId, expectedVersion }, context) =>
-        await change(context, {
+        await changeRuleSet(context, {
           userId,
           expectedVersion,
           rulesPath: 'rule',
@@ -176,8 +176,8 @@ interface Change {
 }
 
 /** @throws NOT_FOUND, BAD_USER_INPUT, CONFLICT (with the version in force) */
-async function change(context: Context, request: Change): Promise<UserRuleSet> {
-  const { sql, model, viewer } = context;
+export async function changeRuleSet(context: Context, request: Change): Promise<UserRuleSet> {
+  const { sql, model } = context;
   const userId = subjectUser(context, request.userId);
   if (!isTopicName(userId)) {
     throw badArgument('userId', 'a user name is not empty and holds no / + # or NUL');
@@ -186,7 +186,7 @@ async function change(context: Context, request: Change): Promise<UserRuleSet> {
     userId,
     change: request.apply,
     expectedVersion: request.expectedVersion,
-    actor: viewer.kind === 'user' ? viewer.userId : 'operator',
+    actor: actorOf(context),
     model,
   });
   switch (result.kind) {

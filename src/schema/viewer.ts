@@ -16,6 +16,11 @@ export function ownUser({ viewer }: Context): string | null {
   return viewer.kind === 'user' ? viewer.userId : null;
 }
 
+/** Who did it, as histories name them. */
+export function actorOf(context: Context): string {
+  return ownUser(context) ?? 'operator';
+}
+
 /** @throws FORBIDDEN for anybody but an operator */
 export function requireOperator({ viewer }: Context): void {
   if (viewer.kind !== 'operator') throw apiError('FORBIDDEN', 'only an operator may see this');
