@@ -10,8 +10,11 @@ import { pruneAlertEvents } from '../store/prune-alert-events.ts';
 import { pruneAlerts } from '../store/prune-alerts.ts';
 import { pruneDeadLetters } from '../store/prune-dead-letters.ts';
 import { pruneRuleChanges } from '../store/prune-rule-changes.ts';
+import { forgetRollups } from '../store/rollup-progress.ts';
+import { ROLLUPS } from '../store/rollups-schema.ts';
 import { runForOffice } from './elect.ts';
 import { sleep } from './retry.ts';
+import { keepRolledUp } from './roll-up.ts';
 
 /** Ages in days at which things are deleted; null: never. */
 export interface Retention {
@@ -35,10 +38,12 @@ export interface JanitorOptions {
   retention: Retention;
   logger: Logger;
   intervalMs?: number;
+  /** How often it looks for what is to be rolled up. */
+  rollUpIntervalMs?: number;
   electionIntervalMs?: number;
 }
 
-/** One replica, elected, deletes what is too old and makes partitions ahead of time. */
+/** One replica, elected, deletes what is too old, makes partitions ahead of time, and rolls up. */
 export interface Janitor {
   start(): void;
   close(): Promise<void>;
@@ -51,12 +56,18 @@ const BREATH_MS = 50;
 const LOCK_ATTEMPTS = 20;
 
 export function createJanitor(options: JanitorOptions): Janitor {
-  const { intervalMs = HOUR_MS, electionIntervalMs = 10_000 } = options;
+  const { intervalMs = HOUR_MS, electionIntervalMs = 10_000, rollUpIntervalMs = 30_000 } = options;
   const logger = options.logger.child({ part: 'janitor' });
   const closing = new AbortController();
   let running: Promise<void> = Promise.resolve();
 
   async function term(signal: AbortSignal): Promise<void> {
+    const { sql, model } = options;
+    const rolling = keepRolledUp({ sql, model, logger, signal, intervalMs: rollUpIntervalMs });
+    await Promise.all([tidying(signal), rolling]);
+  }
+
+  async function tidying(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const { deleted, failed } = await tidy({ ...options, logger, signal });
       if (Object.keys(deleted).length > 0) logger.info({ deleted }, 'deleted what was too old');
@@ -123,7 +134,10 @@ export async function tidy(
     return 0;
   });
   await part('readings', retention.readings, async (before) => {
+    // First, so that no rollup counts whose readings are gone.
+    await forgetRollups(sql, { before });
     const names = await patiently(() => dropOldReadings(sql, model, { before }), signal);
+    await patiently(() => dropOldReadings(sql, { table: ROLLUPS }, { before }), signal);
     return names.length;
   });
   await part('alert events', retention.alertEvents, paged(pruneAlertEvents));

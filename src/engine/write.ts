@@ -7,6 +7,7 @@ import { insertReadings } from '../store/insert-readings.ts';
 import { setLocalTimeouts } from '../store/local-timeouts.ts';
 import { readRuleVersions } from '../store/lock-rule-versions.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
+import { markRollups, type RollupHorizon, readRollupHorizon } from '../store/rollup-marks.ts';
 import {
   type LogPartition,
   moveWatermark,
@@ -60,10 +61,13 @@ export function createWriter(
     const users = new Set(transitions.map((transition) => transition.userId));
     const lockRules = users.size > 0 && ruleLock.isWorthATry();
     const work = async (tx: TransactionSql) => {
+      let rollups = undefined as RollupHorizon | undefined;
       // One behind the other in one round trip; this order is the order of the locks.
       await all([
         setLocalTimeouts(tx),
         checkFence(tx, watermark.offset),
+        // Only behind the fence, whose lock the builder of rollups waits for.
+        readings.length > 0 && readRollupHorizon(tx).then((found) => (rollups = found)),
         lockRules && checkRules(batch, users, ruleLock.versions(tx, users)),
         devices.length > 0 && saveStates(tx, devices),
         writeAlerts(tx, transitions, batch.held.values()),
@@ -73,6 +77,7 @@ export function createWriter(
       const next = movedBy(watermark, batch);
       await all([
         next.offset > watermark.offset && moveWatermark(tx, log, next),
+        rollups !== undefined && markRollups(tx, rollups, readings),
         transitions.length > 0 && appendAlertEvents(tx, transitions),
         users.size > 0 && !lockRules && checkRules(batch, users, readRuleVersions(tx, users)),
       ]);

@@ -15,7 +15,7 @@ import { LOCKS } from './migrations.ts';
  */
 export async function dropOldReadings(
   sql: Sql,
-  model: Model,
+  model: Pick<Model, 'table'>,
   { before }: { before: Micros },
 ): Promise<string[]> {
   const [extension] = await sql<{ schema: string }[]>`
