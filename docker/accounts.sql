@@ -30,5 +30,6 @@ INSERT INTO mqtt_acl (username, action, topic) VALUES
   (:'pulsegraph_username', 'subscribe', 'users/+/alerts/manage'),
   (:'pulsegraph_username', 'publish', 'users/+/config'),
   (:'pulsegraph_username', 'publish', 'users/+/config/rejected'),
-  (:'pulsegraph_username', 'publish', 'users/+/alerts')
+  (:'pulsegraph_username', 'publish', 'users/+/alerts'),
+  (:'pulsegraph_username', 'publish', 'users/+/alerts/manage/rejected')
 ON CONFLICT DO NOTHING;

@@ -5,6 +5,7 @@ import {
   alertsTopic,
   configRejectedTopic,
   configTopic,
+  manageRejectedTopic,
   manageTopic,
 } from '../../src/mqtt/topics.ts';
 import { testDatabase } from '../support/postgres.ts';
@@ -152,6 +153,7 @@ describe('rights', () => {
         `publish ${manageTopic.format(name)}`,
         `subscribe ${configTopic.format(name)}`,
         `subscribe ${configRejectedTopic.format(name)}`,
+        `subscribe ${manageRejectedTopic.format(name)}`,
         `subscribe ${alertsTopic.format(name)}`,
       ].toSorted(),
     );
@@ -164,6 +166,7 @@ describe('rights', () => {
     ['subscribe', 'users/user_123/alerts', true],
     ['subscribe', 'users/user_123/config', true],
     ['subscribe', 'users/user_123/config/rejected', true],
+    ['subscribe', 'users/user_123/alerts/manage/rejected', true],
     ['publish', 'users/user_124/devices/pump_1/telemetry', false],
     ['publish', 'users/user_124/config', false],
     ['publish', 'users/user_123/alerts', false],
@@ -198,6 +201,7 @@ describe('rights', () => {
         `subscribe ${manageTopic.filter}`,
         `publish ${configTopic.filter}`,
         `publish ${configRejectedTopic.filter}`,
+        `publish ${manageRejectedTopic.filter}`,
         `publish ${alertsTopic.filter}`,
       ].toSorted(),
     );

@@ -38,15 +38,18 @@ export class PublisherStage {
   /**
    * @param options.wait until it is elected and subscribed
    * @param options.refuses messages that don't leave the publisher, as if the broker refused them
+   * @param options.losesAnswer to messages that were handled, so that the broker sends them again
    */
   async publisher({
     wait = true,
     name,
     refuses = () => false,
+    losesAnswer = () => false,
   }: {
     wait?: boolean;
     name?: string;
     refuses?: (topic: string, text: string) => boolean;
+    losesAnswer?: (topic: string) => boolean;
   } = {}): Promise<Publisher> {
     const { sql, db } = this;
     const tail = createAlertEventTail({ sql, logger });
@@ -59,7 +62,12 @@ export class PublisherStage {
       connectMqtt: (options) => {
         this.clientIds.push(options.clientId);
         const client = connectMqtt({ url: this.broker.url, ...options, backoff, logger });
-        const { publish } = client;
+        const { publish, subscribe } = client;
+        client.subscribe = (filter, handler) =>
+          subscribe(filter, async (message) => {
+            await handler(message);
+            if (losesAnswer(message.topic)) throw new Error('killed before its PUBACK');
+          });
         client.publish = async (topic, payload, how) => {
           if (refuses(topic, payload.toString())) throw new Error('not authorized');
           await publish(topic, payload, how);

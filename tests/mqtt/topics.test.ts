@@ -3,6 +3,7 @@ import {
   alertsTopic,
   configRejectedTopic,
   configTopic,
+  manageRejectedTopic,
   manageTopic,
 } from '../../src/mqtt/topics.ts';
 
@@ -12,6 +13,7 @@ describe('user topics', () => {
     expect(configRejectedTopic.format('u')).toBe('users/u/config/rejected');
     expect(alertsTopic.format('u')).toBe('users/u/alerts');
     expect(manageTopic.filter).toBe('users/+/alerts/manage');
+    expect(manageRejectedTopic.format('u')).toBe('users/u/alerts/manage/rejected');
   });
 
   test('match their own topics only', () => {
@@ -26,6 +28,7 @@ describe('user topics', () => {
     }
     expect(manageTopic.match('users/u/alerts/manage')).toBe('u');
     expect(alertsTopic.match('users/u/alerts/manage')).toBeNull();
+    expect(manageTopic.match('users/u/alerts/manage/rejected')).toBeNull();
   });
 
   test('refuse a name that would become other topics', () => {
