@@ -144,10 +144,10 @@ export async function exitOf(child: Child, deadlineMs = START_DEADLINE_MS): Prom
   return child.process.exitCode;
 }
 
-type Places = Record<'GraphiQL' | 'MQTT' | 'Database' | 'Data', string>;
+export type Places = Record<'GraphiQL' | 'MQTT' | 'Database' | 'Data', string>;
 
 /** The places that the banner names, once /readyz agrees. */
-async function ready(child: Child): Promise<Places> {
+export async function ready(child: Child): Promise<Places> {
   let places: Partial<Places> = {};
   await eventually(
     'the process is ready',

@@ -19,7 +19,24 @@ export interface TcpProxy {
   cutAfter(needle: string): Promise<void>;
   /** The same, but the connection is cut behind the first `bytes` of the answer. */
   cutWithin(needle: string, bytes: number): Promise<void>;
+  /**
+   * The next time that bytes hold what `point` names, all connections hang as with `freeze`, and
+   * it resolves: the moment for a kill. `reset` ends it.
+   */
+  haltAt(point: HaltPoint): Promise<void>;
+  /** Ends all connections; new ones get through. */
+  reset(): void;
   close(): Promise<void>;
+}
+
+/** A moment on a connection, by bytes that are sent on it at once. */
+export interface HaltPoint {
+  needle: string | Uint8Array;
+  from: 'client' | 'server';
+  /** Before the bytes get through, behind them, or when the server has answered them. */
+  when: 'before' | 'behind' | 'answered';
+  /** Only on a connection on which the client has sent this since. */
+  after?: string;
 }
 
 /** A way to a server on which a network's faults can be made. */
@@ -30,12 +47,44 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
   let away = false;
   let made = 0;
   let cut: { needle: string; bytes: number; done: () => void } | null = null;
+  let halting: { point: HaltPoint; done: () => void } | null = null;
+
+  function freeze(): void {
+    frozen = true;
+    for (const socket of sockets) socket.pause();
+  }
+
+  /** Looks for the point in a connection's bytes; tells whether they get through. */
+  function haltPoint() {
+    let prepared: HaltPoint | null = null;
+    let isAsked = false;
+    return (from: HaltPoint['from'], bytes: Buffer): boolean => {
+      if (halting === null) return true;
+      const { point, done } = halting;
+      const halt = () => {
+        halting = null;
+        freeze();
+        done();
+      };
+      if (isAsked && from === 'server') {
+        halt();
+        return false;
+      }
+      if (from === 'client' && point.after && bytes.includes(point.after)) prepared = point;
+      if (point.after && prepared !== point) return true;
+      if (from !== point.from || !bytes.includes(point.needle)) return true;
+      if (point.when === 'answered') isAsked = true;
+      else halt();
+      return point.when !== 'before';
+    };
+  }
 
   const server = createServer((client) => {
     made++;
     if (away) return void client.on('error', () => {}).destroy();
     const upstream = connect(Number(target.port), target.hostname);
     let cutting: { bytes: number; done: () => void } | null = null;
+    const passes = haltPoint();
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', () => {});
@@ -46,14 +95,15 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
       });
       if (frozen) socket.pause();
     }
-    client.on('data', (bytes) => {
+    client.on('data', (bytes: Buffer) => {
       if (cut !== null && bytes.includes(cut.needle)) {
         cutting = cut;
         cut = null;
       }
-      upstream.write(bytes);
+      if (passes('client', bytes)) upstream.write(bytes);
     });
     upstream.on('data', (bytes: Buffer) => {
+      if (!passes('server', bytes)) return;
       if (cutting === null) return void client.write(bytes);
       const { bytes: left, done } = cutting;
       cutting.bytes -= bytes.length;
@@ -77,10 +127,7 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
   return {
     url: url.href,
     connections: () => made,
-    freeze() {
-      frozen = true;
-      for (const socket of sockets) socket.pause();
-    },
+    freeze,
     thaw() {
       frozen = false;
       for (const socket of sockets) socket.resume();
@@ -91,6 +138,14 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
     },
     pickUp() {
       away = false;
+    },
+    haltAt: (point) =>
+      new Promise<void>((done) => {
+        halting = { point, done };
+      }),
+    reset() {
+      frozen = false;
+      for (const socket of sockets) socket.destroy();
     },
     cutAfter: (needle) => cutWithin(needle, 0),
     cutWithin,
