@@ -1,0 +1,107 @@
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { eventually } from '../support/process.ts';
+import { type HaltPoint, type TcpProxy, tcpProxy } from '../support/tcp-proxy.ts';
+import {
+  type EngineStage,
+  engineStage,
+  HOT,
+  type RunningEngine,
+  type Sent,
+  writeRules,
+} from './engine-stage.ts';
+
+/*
+ * A replica loses its way to the database in the middle of a batch, another one takes the partition
+ * over meanwhile, and then the first is back with what it had in hand. Or it takes up itself.
+ */
+
+const TIMEOUT_MS = 60_000;
+const LAST_STATEMENT = 'INSERT INTO alert_events';
+const COMMIT = { needle: 'commit', from: 'client', after: LAST_STATEMENT } as const;
+const POINTS: Record<string, HaltPoint> = {
+  'before COPY': { needle: 'COPY raw_telemetry', from: 'client', when: 'before' },
+  'after COPY': { needle: LAST_STATEMENT, from: 'client', when: 'before' },
+  'before COMMIT': { ...COMMIT, when: 'before' },
+  'after COMMIT, its answer lost': { ...COMMIT, when: 'answered' },
+};
+
+let stage: EngineStage;
+let proxy: TcpProxy;
+beforeEach(async () => {
+  stage = await engineStage();
+  proxy = await tcpProxy(stage.db.url);
+}, 30_000);
+afterEach(async () => {
+  await stage.close();
+  await proxy.close();
+}, 30_000);
+
+/** Ten cold, ten hot and so on. */
+const series = (from: number, to: number): Sent[] =>
+  Array.from({ length: to - from }, (_, n) => {
+    const seq = from + n;
+    return { at: seq, seq, temperature: Math.floor(seq / 10) % 2 === 1 ? 90 : 20 };
+  });
+
+async function expectOnce(to: number): Promise<void> {
+  await stage.stored();
+  expect(await stage.count('raw_telemetry')).toBe(to);
+  const transitions = Array.from(
+    { length: Math.ceil(to / 10) - 1 },
+    (_, n) => `${n % 2 === 0 ? 'FIRED' : 'RESOLVED'} hot d1 @ ${(n + 1) * 10}`,
+  );
+  expect(await stage.events()).toEqual(transitions);
+  expect(await stage.count("alerts WHERE status = 'FIRING'")).toBe(transitions.length % 2);
+  const [row] = await stage.sql`SELECT watermark FROM watermarks`;
+  expect(row?.watermark).toBe(to - 1);
+}
+
+/** Where the lane of `one` hangs in a batch with readings 10 to 24, and then has no database. */
+async function cutAt(point: HaltPoint): Promise<RunningEngine> {
+  const one = await stage.start({ laneUrl: proxy.url });
+  await writeRules(stage.sql, 'ann', [HOT], one);
+  await stage.send(...series(0, 10));
+  await stage.stored();
+  const halted = proxy.haltAt(point);
+  await stage.send(...series(10, 25));
+  await halted;
+  proxy.hangUp();
+  proxy.thaw();
+  return one;
+}
+
+describe('a lane that is cut off in the middle of a batch', () => {
+  test.each(Object.keys(POINTS))(
+    '%s, and writes it when it is back',
+    async (name) => {
+      const one = await cutAt(POINTS[name] as HaltPoint);
+      proxy.pickUp();
+      await expectOnce(25);
+      await stage.send(...series(25, 45));
+      await expectOnce(45);
+      expect(one.engine.status().lanes[0]?.state).toBe('RUNNING');
+    },
+    TIMEOUT_MS,
+  );
+
+  test.each(Object.keys(POINTS))(
+    '%s, and is back when another has gone on behind it',
+    async (name) => {
+      const one = await cutAt(POINTS[name] as HaltPoint);
+      await stage.start();
+      await stage.send(...series(25, 45));
+      await expectOnce(45);
+      const { rewinds } = one.engine.status().counters;
+      proxy.pickUp();
+      await eventually(
+        'it has found out',
+        () => one.engine.status().counters.rewinds > rewinds,
+        20_000,
+      );
+      await stage.send(...series(45, 65));
+      await expectOnce(65);
+      expect(one.engine.status().lanes[0]?.state).toBe('RUNNING');
+    },
+    TIMEOUT_MS,
+  );
+});
