@@ -563,4 +563,9 @@ INSERT INTO mqtt_acl (role, action, topic)
 VALUES ('user', 'subscribe', 'users/${username}/alerts/manage/rejected')
 ON CONFLICT DO NOTHING;
 INSERT INTO schema_migrations (version, name) VALUES (13, 'snoozes');
+
+-- 14: traces
+-- W3C trace context of the reading, where that was followed.
+ALTER TABLE alert_events ADD COLUMN traceparent text;
+INSERT INTO schema_migrations (version, name) VALUES (14, 'traces');
 COMMIT;

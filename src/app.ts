@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { tracingSettings } from './config/tracing.ts';
 import type { Config } from './config.ts';
 import { type Database, explained, startDatabase } from './database.ts';
 import { orAborted } from './domain/or-aborted.ts';
@@ -12,6 +13,7 @@ import { createJanitor, type Retention } from './engine/janitor.ts';
 import { createPublisher } from './engine/publish.ts';
 import { createRefusedMessages } from './engine/refused-messages.ts';
 import { createRuleBook, type RuleBook } from './engine/rule-book.ts';
+import type { Tracer } from './engine/tracer.ts';
 import { databaseFigures } from './figures.ts';
 import { model } from './model.ts';
 import {
@@ -50,6 +52,7 @@ const SUBSCRIBED_WITHIN_MS = 2_000;
 const ENGINE_CLOSE_MS = 5_000;
 /** A statement of a database that hangs is not waited for: what it did not do is done again. */
 const FOLLOWER_CLOSE_MS = 500;
+const TRACES_CLOSE_MS = 4_000;
 /** It says goodbye to the broker, and gives its office back. */
 const PUBLISHER_CLOSE_MS = 2_500;
 
@@ -73,24 +76,27 @@ export async function startApp(config: Config, logger: Logger, signal: AbortSign
 async function startParts(around: Surroundings): Promise<App> {
   const { config, dataDir, logger, releases, signal } = around;
   for (const warning of warningsOf(config)) logger.warn(warning);
+  const tracer = await openTracing(around);
   const database = await startDatabase(around);
   const log = await openLog(around, database.followSql);
   signal.throwIfAborted();
   const { rules, tail } = await followDatabase(around, database);
-  const engine = await startEngine(around, { database, log, rules, tail });
+  const engine = await startEngine(around, { database, log, rules, tail, tracer });
 
   const { sql, followSql, openSession } = database;
   const watched = { sql: followSql, source: log.source, engineStatus: engine.status, logger };
   const ingest = createIngestWatch(watched);
   releases.add('ingest watch', async () => ingest.close());
-  const refused = createRefusedMessages({ appender: log.appender, logger });
+  const appender = tracer?.appender(log.appender) ?? log.appender;
+  const refused = createRefusedMessages({ appender, logger });
   const mqtt = await openMqtt(around, { log, refused, openSession });
-  const { appender, partitions } = log;
-  const heartbeat = createHeartbeat({ appender, partitions, isFlowing: mqtt.isFlowing, logger });
+  const { partitions } = log;
+  const { isFlowing } = mqtt;
+  const heartbeat = createHeartbeat({ appender: log.appender, partitions, isFlowing, logger });
   startPart(releases, 'heartbeat', heartbeat);
   const janitor = { sql, openSession, model, retention: retention(config), logger };
   startPart(releases, 'janitor', createJanitor(janitor), FOLLOWER_CLOSE_MS);
-  await startPublisher(around, { database, mqtt, rules, tail });
+  await startPublisher(around, { database, mqtt, rules, tail, tracer });
   const server = await startServer({
     host: config.host,
     port: config.port,
@@ -102,7 +108,8 @@ async function startParts(around: Surroundings): Promise<App> {
     engineStatus: engine.status,
     ingest,
     figures: [...databaseFigures({ sql: followSql, rules }), ...log.figures, ...mqtt.figures],
-    appender: log.appender,
+    appender,
+    tracer,
     decode: createDecoder(model, config),
     readiness: () => readiness(engine, log),
     authenticate: authentication(config, logger),
@@ -140,9 +147,21 @@ function takeDataFolder(config: Config, releases: Releases): string {
   return folder.path;
 }
 
+/** Its packages are loaded only where somebody collects traces. */
+async function openTracing(around: Surroundings): Promise<Tracer | undefined> {
+  const { config, logger, releases } = around;
+  const settings = tracingSettings(config);
+  if (settings === null) return undefined;
+  const { startTracing } = await import('./tracing.ts');
+  const tracing = startTracing({ ...settings, logger });
+  releases.add('traces', () => tracing.close(), TRACES_CLOSE_MS);
+  return tracing.tracer;
+}
+
 interface Followers {
   rules: RuleBook;
   tail: AlertEventTail;
+  tracer?: Tracer | undefined;
 }
 
 /** What this process knows of rules and alerts, whoever changes them: by polls, and by LISTEN. */
@@ -172,7 +191,7 @@ async function followDatabase(
 
 async function startEngine(
   { config, logger, releases, signal }: Surroundings,
-  { database, log, rules, tail }: Followers & { database: Database; log: Log },
+  { database, log, rules, tail, tracer }: Followers & { database: Database; log: Log },
 ): Promise<Engine> {
   const engine = createEngine(
     {
@@ -182,6 +201,7 @@ async function startEngine(
       rules,
       tail,
       deadLetters: log.deadLetters,
+      tracer,
       model,
       logger,
     },
@@ -202,7 +222,7 @@ async function startEngine(
 
 async function startPublisher(
   { config, logger, releases, signal }: Surroundings,
-  { database, mqtt, rules, tail }: Followers & { database: Database; mqtt: Mqtt },
+  { database, mqtt, rules, tail, tracer }: Followers & { database: Database; mqtt: Mqtt },
 ): Promise<void> {
   const publisher = createPublisher({
     sql: database.followSql,
@@ -210,6 +230,7 @@ async function startPublisher(
     connectMqtt: (session) => connectMqtt({ ...mqtt.client, logger, ...session }),
     tail,
     ruleBook: rules,
+    tracer,
     model,
     logger,
     name: config.kafkaGroupId,

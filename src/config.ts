@@ -16,6 +16,7 @@ import {
   url,
 } from './config/kinds.ts';
 import { type Setting, setting } from './config/setting.ts';
+import { TRACING_SETTINGS } from './config/tracing.ts';
 import { unknownSettings } from './config/unknown.ts';
 
 export type { Setting } from './config/setting.ts';
@@ -179,6 +180,7 @@ export const SETTINGS = {
     '10s',
     'Time to store what was read, after the first SIGINT or SIGTERM. A second one forces.',
   ),
+  ...TRACING_SETTINGS,
   logLevel: setting(
     'LOG_LEVEL',
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),

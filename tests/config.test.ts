@@ -74,6 +74,10 @@ describe('values', () => {
       deadLetterRetentionDays: 30,
       ruleRetentionDays: 365,
       shutdownDeadlineMs: 10_000,
+      otlpEndpoint: null,
+      otlpHeaders: null,
+      otlpServiceName: 'pulsegraph',
+      otlpRatio: 0.01,
       logLevel: 'info',
     });
   });

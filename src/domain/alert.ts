@@ -41,6 +41,8 @@ export interface AlertEvent {
   snoozedUntil: Micros | null;
   /** Not sent by MQTT: its episode began while its rule was snoozed on the device. */
   muted: boolean;
+  /** Trace context of the reading, where that was followed. */
+  traceparent: string | null;
 }
 
 /** An open episode, as a device's state carries it. */
@@ -104,6 +106,8 @@ export interface Fired {
   sequenceId: number | null;
   /** For silence the record that showed how late it is, and the arrival of the last reading. */
   evidence: Evidence;
+  /** Of a reading that is followed. */
+  traceparent?: string;
 }
 
 /** The end of an episode. */
@@ -119,6 +123,7 @@ export interface Resolved {
   value: Scalar | null;
   /** Of the clearing reading: event time, for silence its arrival; else when it was last seen. */
   time: Micros;
+  traceparent?: string;
 }
 
 export type Transition = Fired | Resolved;

@@ -9,6 +9,8 @@ export interface LogRecord {
   /** The MQTT topic, from the record's `topic` header; null when the value is an envelope. */
   topic: string | null;
   value: Uint8Array;
+  /** Of a message that is followed: W3C trace context, from the record's `traceparent` header. */
+  traceparent?: string | null;
 }
 
 /**
@@ -40,6 +42,8 @@ export interface LogMessage {
   value: Uint8Array;
   /** Goes to this partition, whatever the key. */
   partition?: number;
+  /** Follows the message through the log: W3C trace context. */
+  traceparent?: string;
 }
 
 /** Where the bridge puts messages. */

@@ -11,6 +11,13 @@ export interface BatchedReading extends StoredReading {
 
 export type ReadingKind = 'live' | 'late' | 'replay' | 'future';
 
+export interface FollowedRecord {
+  offset: number;
+  traceparent: string;
+  /** When it was taken into the batch: milliseconds, monotonic. */
+  takenMs: number;
+}
+
 /** What one transaction will write: the effects of a contiguous run of a partition's records. */
 export interface Batch {
   /** Records covered, whatever became of them. */
@@ -39,6 +46,8 @@ export interface Batch {
   /** Holds records at or below the watermark, so its readings are probably stored already. */
   replay: boolean;
   keys: Set<string>;
+  /** Records whose messages are followed; none but where traces are collected. */
+  followed: FollowedRecord[];
   /** When its transaction began and ended, once it is committed: milliseconds, monotonic. */
   written: { fromMs: number; toMs: number } | null;
 }
@@ -61,6 +70,7 @@ export function createBatch(): Batch {
     ruleVersions: new Map(),
     replay: false,
     keys: new Set(),
+    followed: [],
     written: null,
   };
 }

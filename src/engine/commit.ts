@@ -5,6 +5,7 @@ import type { KnownStates } from './known-states.ts';
 import { type Measures, measureBatch } from './measures.ts';
 import type { ReadingFeed } from './reading-feed.ts';
 import type { IngestCounters } from './status.ts';
+import type { Tracer } from './tracer.ts';
 
 /** Hears of dead letters when they are committed, and copies them elsewhere at its own pace. */
 export interface DeadLetterSink {
@@ -18,6 +19,7 @@ export async function commitBatch(
     states: Pick<KnownStates, 'committed'>;
     counters: IngestCounters;
     measures?: Measures;
+    tracer?: Pick<Tracer, 'stored'> | undefined;
     feed: ReadingFeed;
     tail: Pick<AlertEventTail, 'poke'>;
     deadLetters?: DeadLetterSink | undefined;
@@ -29,6 +31,7 @@ export async function commitBatch(
   deps.states.committed(batch);
   count(deps.counters, batch);
   if (deps.measures) measureBatch(deps.measures, batch);
+  if (batch.followed.length > 0) deps.tracer?.stored(batch, deps.reader.partition);
   if (batch.transitions.length > 0) deps.tail.poke();
   if (batch.deadLetters.length > 0) deps.deadLetters?.poke(deps.reader.partition);
   const live = batch.replay

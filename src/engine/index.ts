@@ -14,6 +14,7 @@ import { createReadingFeed, type ReadingFeed } from './reading-feed.ts';
 import { sleep } from './retry.ts';
 import type { RuleBook } from './rule-book.ts';
 import type { EngineStatus, IngestCounters } from './status.ts';
+import type { Tracer } from './tracer.ts';
 
 /**
  * The ingest engine. Each partition of the log is read by one lane:
@@ -45,6 +46,8 @@ export interface EngineDeps {
   deadLetters?: DeadLetterSink;
   model: Model;
   logger: Logger;
+  /** Where messages are followed. */
+  tracer?: Tracer | undefined;
 }
 
 export interface EngineOptions {
@@ -94,6 +97,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
     deadLetters,
     counters,
     measures,
+    tracer: deps.tracer,
   };
   const stopWatchingRules = rules.onChange(({ userId }) => {
     for (const { lane } of lanes.values()) lane.rulesChanged(userId);

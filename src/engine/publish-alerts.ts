@@ -8,6 +8,7 @@ import type { Sql } from '../store/connection.ts';
 import { markAlertsPublished, publisherPosition } from '../store/publisher-position.ts';
 import { keepTrying, type PublishPort, whenBack } from './publish-port.ts';
 import { sleep } from './retry.ts';
+import type { Tracer } from './tracer.ts';
 
 export interface AlertPublishing {
   sql: Sql;
@@ -15,6 +16,7 @@ export interface AlertPublishing {
   tail: Pick<AlertEventTail, 'newest' | 'read' | 'wait'>;
   logger: Pick<Logger, 'warn' | 'error'>;
   signal: AbortSignal;
+  tracer?: Pick<Tracer, 'sending'> | undefined;
 }
 
 /** Messages on their way at a time. */
@@ -70,13 +72,16 @@ function onePerAlert(events: AlertEvent[]): AlertEvent[] {
   return end === -1 ? events : events.slice(0, end);
 }
 
-async function send({ mqtt, logger }: AlertPublishing, event: AlertEvent): Promise<void> {
+async function send({ mqtt, logger, tracer }: AlertPublishing, event: AlertEvent): Promise<void> {
   if (event.muted) return;
   if (!isTopicName(event.userId)) {
     logger.warn({ seq: event.seq }, 'an alert of a user whose name no topic can hold is not sent');
     return;
   }
-  await mqtt.publish(alertsTopic.format(event.userId), alertMessage(event), { qos: 1 });
+  const topic = alertsTopic.format(event.userId);
+  const publish = () => mqtt.publish(topic, alertMessage(event), { qos: 1 });
+  const isFollowed = tracer !== undefined && event.traceparent !== null;
+  await (isFollowed ? tracer.sending(event, topic, publish) : publish());
 }
 
 /** Stores how far the publisher has come, behind it and never in its way. */

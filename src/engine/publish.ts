@@ -14,6 +14,7 @@ import { publishAlerts } from './publish-alerts.ts';
 import { publishConfigs } from './publish-configs.ts';
 import type { PublishPort } from './publish-port.ts';
 import type { RuleBook } from './rule-book.ts';
+import type { Tracer } from './tracer.ts';
 
 /** An MQTT client as the publisher uses it; `connectMqtt` gives one. */
 export interface PublisherMqtt extends PublishPort {
@@ -33,6 +34,8 @@ export interface PublisherOptions {
   ruleBook: Pick<RuleBook, 'poke'>;
   model: Model;
   logger: Logger;
+  /** Where messages are followed. */
+  tracer?: Tracer | undefined;
   /** One for each deployment on a broker, the same for its replicas; default `pulsegraph`. */
   name?: string;
   /** How long a config that the broker refuses is tried again at least; default 10,000. */
@@ -97,7 +100,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     elected = true;
     try {
       await Promise.all([
-        publishAlerts({ sql, mqtt: alerts, tail, logger, signal }),
+        publishAlerts({ sql, mqtt: alerts, tail, logger, signal, tracer: options.tracer }),
         publishConfigs({ sql, mqtt: configs, memory, model, logger, signal, patienceMs }),
         endSnoozes({ sql, logger, signal }),
       ]);

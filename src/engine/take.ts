@@ -45,7 +45,17 @@ export function createTake(
     const context = { ...options, watermark, coveredAt, stateOf, rules };
     if (batch.records === 0) batch.openedAtMs = performance.now();
     for (const [index, record] of records.entries()) {
+      const transitionsBefore = batch.transitions.length;
       addRecord(batch, record, decoded[index] as Decoded, context);
+      if (record.traceparent) follow(batch, record, transitionsBefore);
     }
   };
+}
+
+/** The transitions that the record brought about take its trace context to whoever sends them. */
+function follow(batch: Batch, { offset, traceparent }: LogRecord, transitionsBefore: number): void {
+  batch.followed.push({ offset, traceparent: traceparent as string, takenMs: performance.now() });
+  for (const transition of batch.transitions.slice(transitionsBefore)) {
+    transition.traceparent = traceparent as string;
+  }
 }

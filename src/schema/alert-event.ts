@@ -82,6 +82,7 @@ function definePush(builder: Builder): void {
       },
       resolve: (delivery, _, context) => {
         const event = delivered(delivery, context);
+        if (event.traceparent !== null) context.tracer?.delivered(event);
         const alert = context.presentAlerts.load(event);
         alert.catch(() => {});
         alertLoader(context).prime(event.alertId, alert);

@@ -6,6 +6,7 @@ import type { IngestWatch } from '../engine/ingest-watch.ts';
 import type { ReadingFeed } from '../engine/reading-feed.ts';
 import type { RuleBook } from '../engine/rule-book.ts';
 import type { EngineStatus } from '../engine/status.ts';
+import type { Tracer } from '../engine/tracer.ts';
 import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import { boundedSql } from '../store/bounded-sql.ts';
 import type { Sql } from '../store/connection.ts';
@@ -31,6 +32,8 @@ export interface SchemaDeps {
   /** The way into the log, and what is made of a record that comes out of it. */
   appender: LogAppender;
   decode: Decode;
+  /** Where messages are followed. */
+  tracer?: Pick<Tracer, 'delivered'> | undefined;
   /** How many subscriptions are open in this process. */
   subscriptions: { open: number };
 }

@@ -5,7 +5,7 @@ import type { Sql } from './connection.ts';
 export function alertEventColumns(sql: Sql) {
   return sql`seq, id, alert_id, type, status, user_id, device_id, rule_id, severity, message, key,
     operator, threshold, value, time, started_at, actor, snoozed_until,
-    muted`;
+    muted, traceparent`;
 }
 
 /** A row of those columns. */
@@ -29,6 +29,7 @@ export interface AlertEventRow {
   actor: string | null;
   snoozed_until: number | null;
   muted: boolean;
+  traceparent: string | null;
 }
 
 export function alertEventOf(row: AlertEventRow): AlertEvent {
@@ -52,5 +53,6 @@ export function alertEventOf(row: AlertEventRow): AlertEvent {
     actor: row.actor,
     snoozedUntil: row.snoozed_until,
     muted: row.muted,
+    traceparent: row.traceparent,
   };
 }

@@ -15,6 +15,7 @@ export interface NewAlertEvent {
   time?: Micros;
   actor?: string;
   snoozedUntil?: Micros;
+  traceparent?: string;
 }
 
 /**
@@ -36,21 +37,23 @@ export async function appendEvents(
     time: event.time === undefined ? null : formatMicros(event.time),
     actor: event.actor,
     snoozed_until: event.snoozedUntil === undefined ? null : formatMicros(event.snoozedUntil),
+    traceparent: event.traceparent,
   }));
   const locked = tx.unsafe(`SELECT pg_advisory_xact_lock(${LOCKS.alertSeq})`);
   const appended = tx.unsafe(
     `INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
       severity, message, key, operator, threshold, value, time, started_at, actor, snoozed_until,
-      muted)
+      muted, traceparent)
     SELECT nextval('alert_events_seq'), e.* FROM (
       SELECT r.id, r.alert_id, r.type,
         CASE r.type WHEN 'FIRED' THEN 'FIRING' WHEN 'RESOLVED' THEN 'RESOLVED' ELSE a.status END,
         a.user_id, a.device_id, a.rule_id, a.severity, a.message, a.key, a.operator, a.threshold,
         CASE WHEN r.has_value THEN nullif(r.value, 'null') ELSE a.value END,
-        coalesce(r.time, clock_timestamp()), a.started_at, r.actor, r.snoozed_until, a.muted
+        coalesce(r.time, clock_timestamp()), a.started_at, r.actor, r.snoozed_until, a.muted,
+        r.traceparent
       FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
         position integer, id text, alert_id text, type text, has_value boolean, value jsonb,
-        time timestamptz, actor text, snoozed_until timestamptz)
+        time timestamptz, actor text, snoozed_until timestamptz, traceparent text)
       JOIN alerts a ON a.id = r.alert_id
       ORDER BY r.position) e
     ON CONFLICT (id) DO NOTHING`,

@@ -44,6 +44,7 @@ export function migrations(model: Model): Migration[] {
     { version: 11, name: 'silence', sql: SILENCE },
     { version: 12, name: 'rollups', sql: rollupsSchema(model) },
     { version: 13, name: 'snoozes', sql: SNOOZES },
+    { version: 14, name: 'traces', sql: TRACES },
   ];
 }
 
@@ -196,3 +197,7 @@ ALTER TABLE alerts
   -- Silence has no reading.
   ALTER COLUMN sequence_id DROP NOT NULL,
   ALTER COLUMN event_time DROP NOT NULL;`;
+
+const TRACES = `
+-- W3C trace context of the reading, where that was followed.
+ALTER TABLE alert_events ADD COLUMN traceparent text;`;

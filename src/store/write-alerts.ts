@@ -112,12 +112,13 @@ export async function appendAlertEvents(
   tx: TransactionSql,
   transitions: readonly Transition[],
 ): Promise<void> {
-  const events = transitions.map(({ eventId, alertId, type, value, time }) => ({
+  const events = transitions.map(({ eventId, alertId, type, value, time, traceparent }) => ({
     id: eventId,
     alertId,
     type,
     value,
     time,
+    traceparent,
   }));
   await appendEvents(tx, events);
 }

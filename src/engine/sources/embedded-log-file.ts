@@ -16,6 +16,8 @@ export interface Batch {
   values: Uint8Array;
   /** Where each value ends in `values`. */
   valueEnds: number[];
+  /** Of those that are followed, by their place in the batch; nearly always empty. */
+  traceparents: ReadonlyMap<number, string>;
 }
 
 /** One group's position in one partition: `next` is the next offset to read. */
@@ -96,7 +98,11 @@ export function openLogFile(options: {
     .all();
 
   const tables = rows.map((_, partition) => ({
-    insert: db.query(`INSERT INTO records_${partition} VALUES (?, ?, ?, ?, ?)`),
+    insert: db.query(
+      `INSERT INTO records_${partition} (offset, arrival_ms, topic, key, value)
+       VALUES (?, ?, ?, ?, ?)`,
+    ),
+    follow: db.query(`UPDATE records_${partition} SET traceparent = ? WHERE offset = ?`),
     arrivalAt: db.query<{ ms: number }, [number]>(
       `SELECT arrival_ms AS ms FROM records_${partition} WHERE offset = ?`,
     ),
@@ -163,6 +169,7 @@ export function openLogFile(options: {
     append(batch, positions) {
       transact(positions, (draft) => {
         let start = 0;
+        const isFollowed = batch.traceparents.size > 0;
         for (let i = 0; i < batch.partitions.length; i++) {
           const partition = batch.partitions[i] as number;
           const row = draft[partition] as PartitionRow;
@@ -171,7 +178,10 @@ export function openLogFile(options: {
           const value = batch.values.subarray(start, end);
           const { topics, keys } = batch;
           const [topic, key] = [topics[i] as string, keys[i] ?? null];
-          tables[partition]?.insert.run(row.next++, row.lastArrivalMs, topic, key, value);
+          const offset = row.next++;
+          tables[partition]?.insert.run(offset, row.lastArrivalMs, topic, key, value);
+          const traceparent = isFollowed ? batch.traceparents.get(i) : undefined;
+          if (traceparent) tables[partition]?.follow.run(traceparent, offset);
           start = end;
         }
       });

@@ -73,8 +73,10 @@ function pack(entries: Waiting[], partitions: number, nowMs: number): Batch {
   const total = entries.reduce((sum, { message }) => sum + message.value.length, 0);
   const values = new Uint8Array(total);
   const valueEnds: number[] = [];
+  const traceparents = new Map<number, string>();
   let end = 0;
-  for (const { message } of entries) {
+  for (const [index, { message }] of entries.entries()) {
+    if (message.traceparent) traceparents.set(index, message.traceparent);
     values.set(message.value, end);
     end += message.value.length;
     valueEnds.push(end);
@@ -89,5 +91,6 @@ function pack(entries: Waiting[], partitions: number, nowMs: number): Batch {
     keys: entries.map(({ message }) => message.key),
     values,
     valueEnds,
+    traceparents,
   };
 }

@@ -4,7 +4,8 @@ import { dirname } from 'node:path';
 import { StartError } from '../../domain/start-error.ts';
 
 const APPLICATION_ID = 0x50756c73;
-const SCHEMA_VERSION = 1;
+/** 2: records have a traceparent. */
+const SCHEMA_VERSION = 2;
 
 const SCHEMA = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -34,7 +35,8 @@ CREATE TABLE IF NOT EXISTS records_${partition} (
   arrival_ms INTEGER NOT NULL,
   topic TEXT NOT NULL,
   key TEXT,
-  value BLOB NOT NULL
+  value BLOB NOT NULL,
+  traceparent TEXT
 )`;
 
 /** Opens the file, or makes it, durable (WAL, synchronous=FULL) and of this topic and version. */
@@ -77,7 +79,7 @@ function isMade(db: Database, file: string): boolean {
     );
   }
   const version = pragma('user_version');
-  if (made && version !== SCHEMA_VERSION) {
+  if (made && (version < 1 || version > SCHEMA_VERSION)) {
     throw unusable(
       `${file} has log version ${version}, this Pulsegraph knows ${SCHEMA_VERSION}: ` +
         'start the version that made it, or point DATA_DIR elsewhere',
@@ -107,8 +109,12 @@ function prepare(
       db.run(SCHEMA);
       db.run("INSERT INTO meta VALUES ('log_id', ?), ('topic', ?)", [crypto.randomUUID(), topic]);
       db.run(`PRAGMA application_id = ${APPLICATION_ID}`);
-      db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    } else if (versionOf(db) === 1) {
+      for (const { partition } of partitionsOf(db)) {
+        db.run(`ALTER TABLE records_${partition} ADD COLUMN traceparent TEXT`);
+      }
     }
+    db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
     const held = metaOf(db, 'topic');
     if (held !== topic) {
       throw unusable(
@@ -121,6 +127,14 @@ function prepare(
       db.run(recordsTable(partition));
     }
   }).immediate();
+}
+
+function versionOf(db: Database): number {
+  return Number(db.query('PRAGMA user_version').values()[0]?.[0]);
+}
+
+function partitionsOf(db: Database): { partition: number }[] {
+  return db.query<{ partition: number }, []>('SELECT partition FROM partitions').all();
 }
 
 export function metaOf(db: Database, name: string): string | undefined {

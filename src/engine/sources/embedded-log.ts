@@ -112,7 +112,8 @@ export async function openEmbeddedLog(options: EmbeddedLogOptions): Promise<Embe
   );
   const selects = bounds.map((_, partition) =>
     reader.query<LogRecord, [number, number, number]>(
-      `SELECT offset, arrival_ms AS arrivalMs, key, nullif(topic, '') AS topic, value FROM records_${partition}
+      `SELECT offset, arrival_ms AS arrivalMs, key, nullif(topic, '') AS topic, value,
+         traceparent FROM records_${partition}
        WHERE offset >= ? AND offset < ? ORDER BY offset LIMIT ?`,
     ),
   );

@@ -215,7 +215,8 @@ function createProducers(kafka: Kafka, metadataMaxAge: number) {
 }
 
 function toMessage({ message, partition }: Round[number]) {
-  const { key, value, topic, headers } = message;
+  const { key, value, topic, traceparent } = message;
+  const headers = traceparent ? { ...message.headers, traceparent } : message.headers;
   return {
     partition,
     key,

@@ -1,5 +1,6 @@
 import type { EachBatchPayload, KafkaMessage } from 'kafkajs';
 import { type LogRecord, type PartitionReader, PositionLost } from '../../domain/log.ts';
+import { parseTraceparent } from '../../domain/trace-context.ts';
 import type { OffsetCommits } from './kafka-commits.ts';
 
 type KafkaBatch = EachBatchPayload['batch'];
@@ -197,5 +198,11 @@ function toRecord(message: KafkaMessage): LogRecord {
     topic: topic === undefined ? null : topic.toString(),
     // A tombstone has no value: it becomes a dead letter like any other empty payload.
     value: value ?? new Uint8Array(),
+    traceparent: headers?.traceparent && sampled(headers.traceparent.toString()),
   };
+}
+
+/** Anybody may have written it. */
+function sampled(traceparent: string): string | null {
+  return parseTraceparent(traceparent) === null ? null : traceparent;
 }

@@ -54,7 +54,8 @@ function append(log: LogFile, nowMs: number, partitions: number[], texts: string
   const valueEnds = encoded.map((value) => (end += value.length));
   const [topics, keys] = [texts.map(() => 't'), texts.map(() => null)];
   const values = new Uint8Array(Buffer.concat(encoded));
-  log.append({ nowMs, partitions, topics, keys, values, valueEnds }, []);
+  const traceparents = new Map<number, string>();
+  log.append({ nowMs, partitions, topics, keys, values, valueEnds, traceparents }, []);
 }
 
 function drop(log: LogFile, request: { floors: number[]; beforeMs: number; targetBytes: number }) {
