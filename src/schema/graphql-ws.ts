@@ -4,7 +4,7 @@ import { GRAPHQL_TRANSPORT_WS_PROTOCOL, handleProtocols, makeServer } from 'grap
 import type { Logger } from 'pino';
 import { atTime } from './at-time.ts';
 import { type Authenticate, type Authenticated, bearerToken } from './authenticate.ts';
-import { badArgument, publicError } from './errors.ts';
+import { badArgument, publicError, type Reporter } from './errors.ts';
 import type { Initial, Yoga } from './graphql-http.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import type { DocumentParams, Documents } from './persisted-documents.ts';
@@ -92,9 +92,11 @@ export function createGraphqlWs(options: GraphqlWsOptions): GraphqlWs {
       const { data } = ws;
       const authorization = params.Authorization ?? params.authorization ?? data.authorization;
       data.caller = await authenticate(bearerToken(authorization));
-      const expire = () => ws.close(CLOSE.forbidden, 'the token has expired');
       const { socket } = data;
-      if (socket !== null) socket.cancelExpiry = atTime(data.caller.expiresAtMs, expire);
+      if (socket !== null) {
+        const expire = () => socket.outbox.close(CLOSE.forbidden, 'the token has expired');
+        socket.cancelExpiry = atTime(data.caller.expiresAtMs, expire);
+      }
       return true;
     } catch (error) {
       if (!(error instanceof GraphQLError)) throw error;
@@ -121,7 +123,7 @@ export function createGraphqlWs(options: GraphqlWsOptions): GraphqlWs {
       {
         protocol: GRAPHQL_TRANSPORT_WS_PROTOCOL,
         send: socket.outbox.send,
-        close: (code, reason) => ws.close(code, reason),
+        close: socket.outbox.close,
         onMessage: (callback) => {
           socket.receive = callback;
         },
@@ -184,6 +186,13 @@ type Payload = DocumentParams & {
   variables?: object | null;
 };
 
+/** As over HTTP, without what HTTP makes a status of. */
+function refusal(error: unknown, reporter: Reporter): GraphQLError {
+  const { message, nodes, source, path, extensions } = publicError(error, reporter);
+  const { http: _, ...rest } = extensions;
+  return new GraphQLError(message, { nodes, source, path, extensions: rest });
+}
+
 /** Parses and validates as over HTTP; what is wrong with the document is the client's to know. */
 async function executionArgs(
   { yoga, logger, documents }: GraphqlWsOptions,
@@ -198,7 +207,7 @@ async function executionArgs(
     });
     const document = parse(documents.textOf(payload) ?? '');
     const errors = validate(schema, document) as readonly GraphQLError[];
-    if (errors.length > 0) return errors.map((error) => publicError(error, reporter));
+    if (errors.length > 0) return errors.map((error) => refusal(error, reporter));
     return {
       schema,
       document,
@@ -208,6 +217,6 @@ async function executionArgs(
       rootValue: { execute, subscribe } satisfies Enveloped,
     };
   } catch (error) {
-    return [publicError(error, reporter)];
+    return [refusal(error, reporter)];
   }
 }
