@@ -8,6 +8,7 @@ import { createBuilder } from './builder.ts';
 import { definePageInfo } from './connection.ts';
 import { defineDeadLetter } from './dead-letter.ts';
 import { defineDevice } from './device.ts';
+import { defineExplainRules } from './explain-rules.ts';
 import { defineIngest } from './ingest.ts';
 import { defineIssue } from './issue.ts';
 import { definePublishReading } from './publish-reading.ts';
@@ -41,6 +42,7 @@ export function createSchema(model: Model): GraphQLSchema {
   defineBacktest(builder);
   defineAlert(builder);
   defineAlertEvent(builder);
+  defineExplainRules(builder);
   defineAlertOperation(builder);
   defineRuleSwitch(builder);
   defineIngest(builder);
