@@ -1,85 +1,25 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { type Evidence, NO_MEMORY, type Transition } from '../../src/domain/alert.ts';
-import { type JsonObject, parseJson } from '../../src/domain/json.ts';
+import type { JsonObject } from '../../src/domain/json.ts';
 import type { Reading } from '../../src/domain/reading.ts';
 import { reconcile } from '../../src/domain/reconcile.ts';
 import { evaluate } from '../../src/domain/reducer.ts';
-import { OPERATORS, type Rule, type RuleSet, type ThresholdRule } from '../../src/domain/rule.ts';
-import { toRuleSet } from '../../src/domain/rule-content.ts';
+import type { Rule, ThresholdRule } from '../../src/domain/rule.ts';
 import { renderMessage } from '../../src/domain/transitions.ts';
-import { model } from '../../src/model.ts';
-import { expectedTransitions, type Step } from '../support/alert-oracle.ts';
-
-const RULE_IDS = ['a', 'b', 'c'];
-
-const rule = (id: string): fc.Arbitrary<ThresholdRule> =>
-  fc.record({
-    id: fc.constant(id),
-    key: fc.constantFrom('temperature', 'engine.rpm'),
-    operator: fc.constantFrom(...OPERATORS),
-    threshold: fc.integer({ min: -2, max: 2 }),
-    message: fc.constant('m'),
-    severity: fc.constant('WARNING' as const),
-    enabled: fc.boolean(),
-  });
-
-const rules = fc
-  .tuple(...RULE_IDS.map((id) => fc.option(rule(id), { nil: null })))
-  .map((all) => all.filter((one) => one !== null));
-
-function ruleSetOf(version: number, all: readonly Rule[]): RuleSet {
-  return toRuleSet({ userId: 'user', version, content: { shorthands: {}, rules: all }, model });
-}
-
-const number = fc.oneof(
-  { weight: 8, arbitrary: fc.integer({ min: -3, max: 3 }) },
-  { weight: 1, arbitrary: fc.constantFrom(Number.NaN, Infinity, -Infinity, -0, 0.5) },
-);
-
-const extra: fc.Arbitrary<JsonObject | null> = fc.oneof(
-  number.map((rpm) => ({ engine: { rpm } })),
-  fc.constantFrom<JsonObject | null>(
-    null,
-    {},
-    { engine: 3 },
-    { engine: { rpm: '3' } },
-    { engine: { rpm: null } },
-    { engine: [] },
-    parseJson('{"engine":{"rpm":1e999}}') as JsonObject,
-  ),
-);
-
-/** Few times and sequence ids, so that late and repeated readings are frequent. */
-const reading: fc.Arbitrary<Reading> = fc.record({
-  time: fc.integer({ min: 0, max: 12 }),
-  userId: fc.constant('user'),
-  deviceId: fc.constant('device'),
-  sequenceId: fc.integer({ min: 0, max: 3 }),
-  columns: fc.record({ temperature: fc.option(number, { nil: null }) }),
-  extra,
-});
-
-/** Readings that mostly move on, under rules that now and then change. */
-const series: fc.Arbitrary<Step[]> = fc
-  .array(fc.tuple(reading, fc.boolean(), fc.option(rules, { freq: 6, nil: null })), {
-    maxLength: 40,
-  })
-  .map((items) => {
-    let ruleSet = ruleSetOf(1, []);
-    return items.map(([given, moves, change], index) => {
-      if (change !== null) ruleSet = ruleSetOf(ruleSet.version + 1, change);
-      return { reading: moves ? { ...given, time: given.time + index } : given, ruleSet };
-    });
-  });
+import { datedTransitions, type Step } from '../support/alert-oracle.ts';
+import { DEVICE, RULE_IDS, ruleSetOf, rules, series, steps } from '../support/rule-series.ts';
 
 const evidence: Evidence = { partition: 0, offset: 7, arrival: 1_000 };
 
 function run(steps: readonly Step[]) {
   let memory = NO_MEMORY;
   const transitions: Transition[] = [];
-  for (const step of steps) {
-    const result = evaluate(memory, step.reading, step.ruleSet, evidence);
+  for (const { reading, ruleSet } of steps) {
+    const result =
+      reading === null
+        ? reconcile(memory, { userId: 'user', deviceId: DEVICE }, ruleSet, 0)
+        : evaluate(memory, reading, ruleSet, evidence);
     memory = result.memory;
     transitions.push(...result.transitions);
   }
@@ -93,24 +33,26 @@ function named(transitions: readonly Transition[], ruleId: string): unknown[] {
       if (t.rule.id !== ruleId) return [];
       const startedBy = { time: t.time, sequenceId: t.sequenceId };
       begun.set(t.alertId, startedBy);
-      return [{ ruleId, type: t.type, reason: null, time: t.time, startedBy }];
+      const { type, time, holdingSince: since } = t;
+      return [{ ruleId, type, reason: null, time, startedBy, since }];
     }
     if (t.ruleId !== ruleId) return [];
     const startedBy = begun.get(t.alertId);
-    return [{ ruleId, type: t.type, reason: t.reason, time: t.time, startedBy }];
+    const { type, reason, time } = t;
+    return [{ ruleId, type, reason, time, startedBy, since: null }];
   });
 }
 
 describe('evaluate', () => {
   test('agrees with the naive version over any series of readings and rules', () => {
     fc.assert(
-      fc.property(series, (steps) => {
-        const { transitions } = run(steps);
+      fc.property(steps, (all) => {
+        const { transitions } = run(all);
         for (const ruleId of RULE_IDS) {
-          expect(named(transitions, ruleId)).toEqual(expectedTransitions(steps, ruleId));
+          expect(named(transitions, ruleId)).toEqual(datedTransitions(all, ruleId));
         }
       }),
-      { numRuns: 2_000 },
+      { numRuns: 4_000 },
     );
   });
 
@@ -182,7 +124,7 @@ describe('evaluate', () => {
   });
 
   test('what holds moves the open alert to the newest reading', () => {
-    const hot = ruleSetOf(1, [given({ id: 'hot', threshold: 80 })]);
+    const hot = ruleSetOf(1, [above({ id: 'hot', threshold: 80 })]);
     const first = evaluate(NO_MEMORY, at(1, 85), hot, evidence);
     const second = evaluate(first.memory, at(2, 90), hot, evidence);
     const alertId = first.transitions[0]?.alertId as string;
@@ -195,8 +137,8 @@ describe('evaluate', () => {
 
   test('compares text and booleans only with their own type', () => {
     const state = ruleSetOf(1, [
-      given({ id: 's', key: 'state', operator: '!=', threshold: 'OK' }),
-      given({ id: 'd', key: 'door.open', operator: '==', threshold: true }),
+      above({ id: 's', key: 'state', operator: '!=', threshold: 'OK' }),
+      above({ id: 'd', key: 'door.open', operator: '==', threshold: true }),
     ]);
     const fires = (other: JsonObject) =>
       evaluate(NO_MEMORY, { ...at(1, null), extra: other }, state, evidence).transitions.map(
@@ -210,7 +152,7 @@ describe('evaluate', () => {
 
   test('looks at own fields only', () => {
     const keys = ['toString', 'constructor.name', '__proto__.x', 'a.length.constructor'];
-    const all = keys.map((key, n) => given({ id: `r${n}`, key, operator: '!=', threshold: 'x' }));
+    const all = keys.map((key, n) => above({ id: `r${n}`, key, operator: '!=', threshold: 'x' }));
     const result = evaluate(
       NO_MEMORY,
       { ...at(1, 1), extra: { a: 'text' } },
@@ -219,6 +161,37 @@ describe('evaluate', () => {
     );
     expect(result.transitions).toEqual([]);
   });
+});
+
+test('a rule that was gone fires on the same reading again, as another alert', () => {
+  const set = (version: number) => ruleSetOf(version, [above({ id: 'hot' })]);
+  const first = evaluate(NO_MEMORY, at(1, 85), set(1), evidence);
+  const gone = reconcile(first.memory, at(1, 85), ruleSetOf(2, []), 0);
+  const again = evaluate(gone.memory, at(1, 85), set(3), evidence);
+  expect(again.transitions).toMatchObject([{ type: 'FIRED' }]);
+  expect(again.transitions[0]?.alertId).not.toBe(first.transitions[0]?.alertId as string);
+});
+
+test('memory from before there was `for` and `clear` goes on, and ends', () => {
+  const set = (version: number, threshold: number) =>
+    ruleSetOf(version, [
+      above({ id: 'hot', threshold, for: 'PT1H', clear: { for: 'PT0.000005S' } }),
+    ]);
+  const state = { time: 5, sequenceId: 5, measures: 'temperature >' };
+  const open = { hot: { ...state, episode: { alertId: 'a', lastSeenAt: 5 } } };
+  const idle = { hot: { ...state, episode: null } };
+  // What it saw last is not known: an edit leaves it to the next reading.
+  const edited = reconcile({ version: 1, rules: open }, at(5, 0), set(2, 99), 0);
+  expect(edited).toEqual({ memory: { version: 2, rules: open }, transitions: [] });
+  const cooling = evaluate(edited.memory, at(6, 70), set(2, 80), evidence);
+  expect(cooling.transitions).toEqual([]);
+  expect(evaluate(cooling.memory, at(11, 70), set(2, 80), evidence).transitions).toMatchObject([
+    { type: 'RESOLVED', reason: 'CLEARED', alertId: 'a', time: 11 },
+  ]);
+  const heated = evaluate({ version: 1, rules: idle }, at(6, 90), set(2, 80), evidence);
+  expect(heated.transitions).toEqual([]);
+  expect(heated.memory.rules.hot?.since).toBe(6);
+  expect(evaluate({ version: 1, rules: idle }, at(5, 90), set(2, 80), evidence).late).toBe(1);
 });
 
 describe('reconcile', () => {
@@ -230,9 +203,9 @@ describe('reconcile', () => {
   });
 
   test('ends the open episodes of rules that went, at the time they were last seen', () => {
-    const hot = given({ id: 'hot', threshold: 80 });
+    const hot = above({ id: 'hot', threshold: 80 });
     const { memory } = evaluate(NO_MEMORY, at(5, 85), ruleSetOf(1, [hot]), evidence);
-    const device = { userId: 'user', deviceId: 'device' };
+    const device = { userId: 'user', deviceId: DEVICE };
     const reasonOf = (all: Rule[]) =>
       reconcile(memory, device, ruleSetOf(2, all), null).transitions.map((t) => [
         t.type === 'RESOLVED' && t.reason,
@@ -247,14 +220,14 @@ describe('reconcile', () => {
 });
 
 test('a message is filled in once: what comes from a device is not looked into', () => {
-  const told = given({ id: 's', key: 'state', operator: '!=', threshold: 'OK' });
+  const told = above({ id: 's', key: 'state', operator: '!=', threshold: 'OK' });
   const message = '{device_id}: {key} is {value}, not {threshold} {unknown} $&';
   expect(renderMessage({ ...told, message }, '{value}', '{key}$1')).toBe(
     '{value}: state is {key}$1, not OK {unknown} $&',
   );
 });
 
-function given(part: Partial<ThresholdRule> & { id: string }): ThresholdRule {
+function above(part: Partial<ThresholdRule> & { id: string }): ThresholdRule {
   return {
     key: 'temperature',
     operator: '>',

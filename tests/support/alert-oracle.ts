@@ -1,9 +1,9 @@
 import type { Reading } from '../../src/domain/reading.ts';
-import type { RuleSet, ThresholdRule } from '../../src/domain/rule.ts';
+import type { RuleSet, Scalar, ThresholdRule } from '../../src/domain/rule.ts';
 
-/** A reading, and the rules in force when it is evaluated. */
+/** A reading, and the rules in force when it is evaluated; without one, a look after an edit. */
 export interface Step {
-  reading: Reading;
+  reading: Reading | null;
   ruleSet: RuleSet;
 }
 
@@ -14,82 +14,153 @@ export interface Expected {
   reason: string | null;
   /** Event time; of a FIRED one with the reading's sequence id it names the alert. */
   time: number;
-  /** The reading that began the episode. */
+  /** The reading that fired. */
   startedBy: { time: number; sequenceId: number };
 }
 
-/**
- * The naive version of the reducer: for one rule of one device, from the whole series at once and
- * with nothing carried along but what it has seen. Only for numbers.
- */
-export function expectedTransitions(steps: readonly Step[], ruleId: string): Expected[] {
-  const expected: Expected[] = [];
-  let measured: string | null = null;
-  let seen: { time: number; sequenceId: number; value: number }[] = [];
-  /** Index in `seen` of the reading that began the open episode. */
-  let open: number | null = null;
+/** With since when it had held, where it FIRED. */
+type Dated = Expected & { since: number | null };
 
-  const end = (reason: string, time: number) => {
-    if (open !== null) {
-      const startedBy = keyOf(seen[open] as (typeof seen)[0]);
-      expected.push({ ruleId, type: 'RESOLVED', reason, time, startedBy });
-    }
+/** A reading that the rule took, and what was made of it. */
+interface Seen {
+  time: number;
+  sequenceId: number;
+  value: Scalar;
+  /** While no alert was open: the rule held. An edit takes it back from the last one. */
+  held: boolean;
+  /** While one was open: it went on. An edit judges the last one anew. */
+  goesOn: boolean;
+  wentOn: boolean;
+}
+
+export function expectedTransitions(steps: readonly Step[], ruleId: string): Expected[] {
+  return datedTransitions(steps, ruleId).map(({ since: _, ...one }) => one);
+}
+
+/**
+ * The naive version of the reducer, for one rule of one device: it keeps every reading, and looks
+ * back over all of them each time. An edit is judged by the last value seen.
+ */
+export function datedTransitions(steps: readonly Step[], ruleId: string): Dated[] {
+  const deviceId = steps.find(({ reading }) => reading !== null)?.reading?.deviceId ?? '';
+  const expected: Dated[] = [];
+  let seen: Seen[] = [];
+  /** Index in `seen` of the reading that fired the open alert. */
+  let open: number | null = null;
+  let measured = '';
+
+  const end = (reason: string, time?: number) => {
+    const last = seen.at(-1);
+    if (last !== undefined) last.held = false;
+    if (open === null) return;
+    const { time: at, sequenceId } = seen[open] as Seen;
+    const lastSeen = seen.findLast((one, index) => index === open || one.wentOn) as Seen;
+    const startedBy = { time: at, sequenceId };
+    const when = time ?? lastSeen.time;
+    expected.push({ ruleId, type: 'RESOLVED', reason, time: when, startedBy, since: null });
+    for (const one of seen) one.wentOn = false;
     open = null;
   };
-  const lastSeen = () => seen.at(-1)?.time as number;
+  /** How long, at the last reading, the trailing readings that it is true of have lasted. */
+  const trailing = (isTrue: (one: Seen) => boolean) => {
+    const before = seen.findLastIndex((one) => !isTrue(one));
+    return seen[before + 1]?.time as number;
+  };
+  const endIfOver = (clearMicros: number, reason: string, time?: number) => {
+    const from = open as number;
+    const since = trailing((one) => !one.goesOn && seen.indexOf(one) > from - 1);
+    if ((seen.at(-1) as Seen).time - since >= clearMicros) end(reason, time);
+  };
 
   for (const { reading, ruleSet } of steps) {
-    const rule = ruleSet.thresholds.find((active) => active.rule.id === ruleId)?.rule;
+    const rule = ruleSet.rules.find(({ id }) => id === ruleId) as ThresholdRule | undefined;
     if (rule === undefined) {
-      const disabled = ruleSet.rules.some(({ id }) => id === ruleId);
-      end(disabled ? 'RULE_DISABLED' : 'RULE_DELETED', lastSeen());
-      if (!disabled) seen = [];
+      end('RULE_DELETED');
+      seen = [];
+      continue;
+    }
+    if (!rule.enabled) {
+      end('RULE_DISABLED');
       continue;
     }
     const measures = rule.key + rule.operator;
-    if (measured !== null && measures !== measured) {
-      end('RULE_EDITED', lastSeen());
+    if (measures !== measured) {
+      end('RULE_EDITED');
       seen = [];
     }
     measured = measures;
-    // An edit of the threshold: judged by the last value.
+    const off = ruleSet.disabled[ruleId];
+    if (Array.isArray(off) && off.includes(deviceId)) {
+      end('DEVICE_DISABLED');
+      continue;
+    }
+    if (rule.devices !== undefined && !globOf(rule.devices).test(deviceId)) {
+      end('RULE_EDITED');
+      continue;
+    }
+    const clearMicros = microsOf(rule.clear?.for);
     const last = seen.at(-1);
-    if (open !== null && last && !breaches(rule, last.value)) end('RULE_EDITED', lastSeen());
-    const value = numberUnder(reading, rule.key);
+    if (last !== undefined && open === null) last.held &&= breaches(rule, last.value);
+    if (last !== undefined && open !== null) {
+      last.goesOn = breaches(keeping(rule), last.value);
+      if (!last.goesOn) endIfOver(clearMicros, 'RULE_EDITED');
+    }
+    if (reading === null) continue;
+    const value = valueUnder(reading, rule);
     if (value === null) continue;
     const { time, sequenceId } = reading;
-    const late = seen.some(
+    const isLate = seen.some(
       (other) => other.time > time || (other.time === time && other.sequenceId >= sequenceId),
     );
-    if (late) continue;
-    const breach = breaches(rule, value);
-    seen.push({ time, sequenceId, value });
-    if (breach && open === null) {
-      open = seen.length - 1;
-      const startedBy = { time, sequenceId };
-      expected.push({ ruleId, type: 'FIRED', reason: null, time, startedBy });
-    } else if (!breach) end('CLEARED', time);
+    if (isLate) continue;
+    const held = open === null && breaches(rule, value);
+    const goesOn = open !== null && breaches(keeping(rule), value);
+    seen.push({ time, sequenceId, value, held, goesOn, wentOn: goesOn });
+    if (open !== null) {
+      if (!goesOn) endIfOver(clearMicros, 'CLEARED', time);
+      continue;
+    }
+    const since = held ? trailing((one) => one.held) : time;
+    if (!held || time - since < microsOf(rule.for)) continue;
+    open = seen.length - 1;
+    (seen[open] as Seen).goesOn = true;
+    const startedBy = { time, sequenceId };
+    expected.push({ ruleId, type: 'FIRED', reason: null, time, startedBy, since });
   }
   return expected;
 }
 
-function keyOf({ time, sequenceId }: { time: number; sequenceId: number }) {
-  return { time, sequenceId };
+/** The rule that an open alert goes on by. */
+function keeping(rule: ThresholdRule): ThresholdRule {
+  return { ...rule, threshold: rule.clear?.threshold ?? rule.threshold };
 }
 
-function numberUnder(reading: Reading, key: string): number | null {
+function valueUnder(reading: Reading, { key, threshold }: ThresholdRule): Scalar | null {
   const path = key in reading.columns ? reading.columns : (reading.extra ?? {});
   const value = key
     .split('.')
     .reduce<unknown>((at, name) => (at as Record<string, unknown> | null)?.[name], path);
-  return typeof value === 'number' && Number.isFinite(value) ? value : null;
+  if (typeof value !== typeof threshold) return null;
+  return typeof value === 'number' && !Number.isFinite(value) ? null : (value as Scalar);
 }
 
-function breaches({ operator, threshold }: ThresholdRule, value: number): boolean {
+function breaches({ operator, threshold }: ThresholdRule, value: Scalar): boolean {
+  if (typeof value !== typeof threshold) return false;
+  if (typeof value !== 'number') return (value === threshold) === (operator === '==');
   const difference = value - (threshold as number);
   if (operator === '>') return difference > 0;
   if (operator === '<') return difference < 0;
   if (operator === '>=') return difference >= 0;
   if (operator === '<=') return difference <= 0;
   return operator === '==' ? difference === 0 : difference !== 0;
+}
+
+/** Of patterns without a character that a regular expression takes for more than itself. */
+function globOf(pattern: string): RegExp {
+  return new RegExp(`^${pattern.replaceAll('*', '.*').replaceAll('?', '.')}$`);
+}
+
+/** `PT0.000003S`, or nothing. */
+function microsOf(duration: string | undefined): number {
+  return Math.round(Number(/[\d.]+/.exec(duration ?? '0')) * 1e6);
 }
