@@ -121,7 +121,8 @@ export function createMessageMethods(parts: StoreParts) {
     },
     async outgoingEnqueueCombi(subs: { clientId: string }[], packet: BrokerPacket): Promise<void> {
       if (subs.length === 0 || isSecured(parts, packet)) return;
-      for (const { clientId } of subs) outgoing.enqueue(clientId, packet);
+      const queued = { ...packet, retain: false };
+      for (const { clientId } of subs) outgoing.enqueue(clientId, queued);
       await group.durable();
     },
     async outgoingUpdate(client: Client, packet: BrokerPacket): Promise<void> {

@@ -73,7 +73,9 @@ export function createPersistence(options: PersistenceOptions) {
       const subs = index.match(packet.topic ?? '');
       if (subs.length === 0 && !packet.retain) return null;
       if (packet.retain) tables.storeRetained({ ...packet, cmd: 'publish' });
-      for (const { owner } of subs) outgoing.enqueue(owner, { ...packet, dup: false });
+      // To a subscription that was there it is no retained message [MQTT-3.3.1-9].
+      const queued = { ...packet, dup: false, retain: false };
+      for (const { owner } of subs) outgoing.enqueue(owner, queued);
       secured.add(packet.brokerCounter as number);
       // aedes drops a message without a word when its connection ends before the PUBACK is out.
       if (secured.size > MAX_SECURED) secured.delete(secured.values().next().value as number);
