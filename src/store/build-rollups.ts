@@ -113,8 +113,6 @@ function oldestMarks(sql: Sql | TransactionSql, generation: number, limit: numbe
     ORDER BY user_id, device_id, bucket, generation LIMIT ${limit}::int`;
 }
 
-const STATEMENT_TIMEOUT = '60s';
-
 /**
  * One at a time, whoever was elected: a rollup made from an older state must not come after one
  * that was made from a newer.
@@ -122,9 +120,7 @@ const STATEMENT_TIMEOUT = '60s';
 async function alone<T>(sql: Sql, work: (tx: TransactionSql) => Promise<T>): Promise<T> {
   const whole = async (transactionSql: unknown) => {
     const tx = transactionSql as TransactionSql;
-    await tx.unsafe(
-      `SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '${STATEMENT_TIMEOUT}'`,
-    );
+    await tx`SET LOCAL statement_timeout = '60s'`.simple();
     await tx`SELECT pg_advisory_xact_lock(${LOCKS.rollups})`;
     return await work(tx);
   };
