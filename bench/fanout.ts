@@ -2,6 +2,7 @@
  * Alerts to many subscribers: 1,000 sockets over 30 users, 1,000 transitions a second, each of
  * which goes to all subscribers of its user. Every delivery is checked: none missed, none twice.
  */
+import { readFileSync } from 'node:fs';
 import { createHistogram } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectAsync } from 'mqtt';
@@ -28,6 +29,8 @@ export interface FanoutResult extends FanoutOptions {
   max: number;
   /** Of the process that serves, at its highest: MiB. */
   rss: number;
+  /** Of the process that serves, ingest included: CPU time for each delivery, microseconds. */
+  cpu: number;
 }
 
 const SUBSCRIPTION = `subscription ($userId: ID!) {
@@ -61,6 +64,7 @@ export async function benchFanout(options: FanoutOptions): Promise<FanoutResult>
     const sampling = setInterval(() => {
       rss = Math.max(rss, rssOf(app.pid));
     }, 250);
+    const cpuBefore = cpuSecondsOf(app.pid);
     const perUser = await publish(options, userIds, mqtt, sentAt);
     const expected = subscribers.reduce((sum, { userId }) => sum + (perUser.get(userId) ?? 0), 0);
     const delivered = () => subscribers.reduce((sum, one) => sum + one.seqs.size, 0);
@@ -81,6 +85,7 @@ export async function benchFanout(options: FanoutOptions): Promise<FanoutResult>
       p99: latency.percentile(99) / 1_000,
       max: latency.max / 1_000,
       rss,
+      cpu: ((cpuSecondsOf(app.pid) - cpuBefore) * 1e6) / Math.max(1, delivered()),
     };
     for (const { close } of subscribers) close();
     return result;
@@ -172,4 +177,11 @@ async function publish(
 function rssOf(pid: number): number {
   const { stdout } = Bun.spawnSync(['ps', '-o', 'rss=', '-p', String(pid)]);
   return Math.round(Number(stdout.toString()) / 1_024);
+}
+
+/** Of Linux, whose clock ticks 100 times a second there. */
+function cpuSecondsOf(pid: number): number {
+  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
+  const values = fields.split(' ').map(Number);
+  return ((values[11] ?? 0) + (values[12] ?? 0)) / 100;
 }
