@@ -187,3 +187,22 @@ test('another topic or a newer version is refused in one line', async () => {
   db.close();
   expect(await startFault()).toContain('has log version 99');
 });
+
+test('a record keeps its trace context, also in a file that was made before there was one', async () => {
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const message = { topic: 't', key: 'k', value: new Uint8Array([1]), partition: 0 };
+  const before = await logs.open({ partitions: 2 });
+  await before.append(message);
+  await before.close();
+  const db = new Database(logs.file);
+  for (const partition of [0, 1])
+    db.run(`ALTER TABLE records_${partition} DROP COLUMN traceparent`);
+  db.run('PRAGMA user_version = 1');
+  db.close();
+  const log = await logs.open({ partitions: 3 });
+  await Promise.all([log.append(message), log.append({ ...message, traceparent })]);
+  await log.append({ ...message, traceparent, partition: 2 });
+  const context = (partition: number) => log.read(partition, 0, 10).map((one) => one.traceparent);
+  expect(context(0)).toEqual([null, null, traceparent]);
+  expect(context(2)).toEqual([traceparent]);
+});

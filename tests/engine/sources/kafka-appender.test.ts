@@ -52,6 +52,28 @@ describe.skipIf(noKafka)('Kafka as an appender', () => {
     expect(appender.stats()).toEqual({ appended: 1_000, queued: 0 });
   }, 30_000);
 
+  test('a record carries trace context, and what is none is not taken for it', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    await appender.append(message('k', 'a', { traceparent }));
+    await appender.append(message('k', 'b'));
+    const others = ['', 'x\0', `${traceparent}-more`, `${traceparent.slice(0, -2)}00`];
+    await log.producer.send({
+      topic: log.topic,
+      messages: others.map((header) => ({
+        key: 'k',
+        value: 'c',
+        headers: { traceparent: header },
+      })),
+    });
+    const follower = await follow(log.source());
+    await eventually('all read', () => follower.seen.size === 2 + others.length);
+    const found = [...follower.seen.values()].map(({ value, traceparent: context }) => [
+      `${value}`,
+      context || null,
+    ]);
+    expect(found).toEqual([['a', traceparent], ['b', null], ...others.map(() => ['c', null])]);
+  }, 30_000);
+
   test('a message may name its partition, and one without a key goes by its topic', async () => {
     await Promise.all(
       [0, 1, 2, 3].map((partition) => appender.append(message(null, '', { partition }))),
