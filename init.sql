@@ -568,4 +568,42 @@ INSERT INTO schema_migrations (version, name) VALUES (13, 'snoozes');
 -- W3C trace context of the reading, where that was followed.
 ALTER TABLE alert_events ADD COLUMN traceparent text;
 INSERT INTO schema_migrations (version, name) VALUES (14, 'traces');
+
+-- 15: rule change issues
+-- Of REVIEWED: the faults for which it was refused; empty where it came into force, null where that
+-- was before this column was.
+ALTER TABLE rule_changes ADD COLUMN issues jsonb;
+UPDATE rule_changes r SET issues = c.issues FROM user_configs c
+WHERE r.kind = 'REVIEWED' AND r.user_id = c.user_id AND r.version = c.reviewed_version;
+
+-- Records what was written. The row is ours by now, so whoever deleted it before has committed.
+CREATE OR REPLACE FUNCTION user_configs_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+  prior integer;
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor)
+    VALUES (OLD.user_id, OLD.version + 1, 'DELETED', pulsegraph_actor());
+  ELSIF TG_OP = 'INSERT' THEN
+    -- Numbers go on where a deleted row stopped, and so does the version in force.
+    SELECT coalesce(max(version), 0) INTO prior FROM rule_changes WHERE user_id = NEW.user_id;
+    UPDATE user_configs
+    SET version = prior + 1, accepted_version = prior, reviewed_version = prior
+    WHERE user_id = NEW.user_id;
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, prior + 1, 'WRITTEN', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'disabled', NEW.disabled, 'temperature_max', NEW.temperature_max));
+  ELSIF OLD.version > 0 AND NEW.version > OLD.version THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    VALUES (NEW.user_id, NEW.version, 'WRITTEN', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'disabled', NEW.disabled, 'temperature_max', NEW.temperature_max));
+  ELSIF OLD.version > 0 AND NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
+    INSERT INTO rule_changes (user_id, version, kind, actor, content, issues)
+    VALUES (NEW.user_id, NEW.version, 'REVIEWED', NEW.updated_by,
+            jsonb_build_object('rules', NEW.rules, 'disabled', NEW.disabled, 'temperature_max', NEW.temperature_max), NEW.issues);
+  END IF;
+  RETURN NULL;
+END $$;
+INSERT INTO schema_migrations (version, name) VALUES (15, 'rule change issues');
 COMMIT;

@@ -13,6 +13,7 @@ import type { LaneState, LaneStatus } from '../engine/status.ts';
 import type { AlertRow } from '../store/alert-columns.ts';
 import type { DeadLetterCount } from '../store/count-dead-letters.ts';
 import type { DeadLetterRow } from '../store/dead-letters-page.ts';
+import type { RuleChange } from '../store/rule-changes-page.ts';
 import type { PageInfo } from './connection.ts';
 import type { Context } from './context.ts';
 import type { DeviceSource } from './device.ts';
@@ -58,6 +59,7 @@ export interface SchemaTypes {
     TelemetrySeries: TelemetrySeries;
     TelemetryPoint: TelemetryPoint;
     RuleSet: UserRuleSet;
+    RuleChange: RuleChange;
     Rule: RuleInSet;
     Clear: Clear;
     Issue: Issue;

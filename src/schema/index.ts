@@ -15,6 +15,7 @@ import { definePublishReading } from './publish-reading.ts';
 import { defineReading } from './reading.ts';
 import { defineResetDeviceClock } from './reset-device-clock.ts';
 import { defineRule } from './rule.ts';
+import { defineRuleChange } from './rule-change.ts';
 import { defineRuleInput } from './rule-input.ts';
 import { defineRuleSet } from './rule-set.ts';
 import { defineRuleSwitch } from './rule-switch.ts';
@@ -39,6 +40,7 @@ export function createSchema(model: Model): GraphQLSchema {
   defineRule(builder);
   defineRuleInput(builder);
   defineRuleSet(builder, model);
+  defineRuleChange(builder, model);
   defineBacktest(builder);
   defineAlert(builder);
   defineAlertEvent(builder);

@@ -3,7 +3,7 @@ import { mqttAuthSchema } from './mqtt-auth-schema.ts';
 import { CHANNELS } from './notifications.ts';
 import { compression, readings } from './readings-schema.ts';
 import { rollupsSchema } from './rollups-schema.ts';
-import { disabledRulesSchema, rulesSchema } from './rules-schema.ts';
+import { disabledRulesSchema, ruleChangeIssuesSchema, rulesSchema } from './rules-schema.ts';
 import { SNOOZES } from './snoozes-schema.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
@@ -45,6 +45,7 @@ export function migrations(model: Model): Migration[] {
     { version: 12, name: 'rollups', sql: rollupsSchema(model) },
     { version: 13, name: 'snoozes', sql: SNOOZES },
     { version: 14, name: 'traces', sql: TRACES },
+    { version: 15, name: 'rule change issues', sql: ruleChangeIssuesSchema(model) },
   ];
 }
 

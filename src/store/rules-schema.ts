@@ -95,6 +95,17 @@ CREATE INDEX user_configs_silence ON user_configs (user_id)
   WHERE accepted @? '$.rules[*].noData';`;
 }
 
+/** Why a version was refused, in the history too. */
+export function ruleChangeIssuesSchema(model: Model): string {
+  return `
+-- Of REVIEWED: the faults for which it was refused; empty where it came into force, null where that
+-- was before this column was.
+ALTER TABLE rule_changes ADD COLUMN issues jsonb;
+UPDATE rule_changes r SET issues = c.issues FROM user_configs c
+WHERE r.kind = 'REVIEWED' AND r.user_id = c.user_id AND r.version = c.reviewed_version;
+${changed(['rules', 'disabled', ...Object.keys(model.shorthands)], true)}`;
+}
+
 /** @param others columns of content beside the rules */
 function changing(others: readonly string[]): string {
   const othersDiffer = others
@@ -140,7 +151,9 @@ BEGIN
 END $$;`;
 }
 
-function changed(columns: readonly string[]): string {
+/** @param withIssues whether the history has a column for them */
+function changed(columns: readonly string[], withIssues = false): string {
+  const [issuesColumn, issues] = withIssues ? [', issues', ', NEW.issues'] : ['', ''];
   const content = columns.map((name) => `'${name}', NEW.${name}`).join(', ');
   return `
 -- Records what was written. The row is ours by now, so whoever deleted it before has committed.
@@ -166,9 +179,9 @@ BEGIN
     VALUES (NEW.user_id, NEW.version, 'WRITTEN', NEW.updated_by,
             jsonb_build_object(${content}));
   ELSIF OLD.version > 0 AND NEW.reviewed_version IS DISTINCT FROM OLD.reviewed_version THEN
-    INSERT INTO rule_changes (user_id, version, kind, actor, content)
+    INSERT INTO rule_changes (user_id, version, kind, actor, content${issuesColumn})
     VALUES (NEW.user_id, NEW.version, 'REVIEWED', NEW.updated_by,
-            jsonb_build_object(${content}));
+            jsonb_build_object(${content})${issues});
   END IF;
   RETURN NULL;
 END $$;`;
