@@ -3,6 +3,7 @@ import type { RuleSet } from '../../src/domain/rule.ts';
 import { type ConfigPatch, parseConfig } from '../../src/domain/rule-config.ts';
 import {
   contentIssues,
+  etag,
   isEcho,
   mergeConfig,
   NO_CONTENT,
@@ -77,6 +78,83 @@ test('a broadcast is known again, an edited one is not', () => {
   expect(kind(text.replace('80.5', '81'))).toBe('config');
   expect(kind(text.replace('"version":4', '"version":5'))).toBe('config');
   expect(isEcho(patch({ rules: [], version: 4 }))).toBe(false);
+});
+
+test('all that a rule may have comes back from its own broadcast', () => {
+  const text = broadcast(2, {
+    temperature_max: 80,
+    rules: [
+      { ...RULE, id: 'a', for: '90s', clear: { threshold: 25, for: '1d' }, devices: 'pump_*' },
+      { ...RULE, id: 'b', clear: { threshold: 20 } },
+      { noData: '10m', message: 'silent', severity: 'CRITICAL', devices: '?', enabled: false },
+      { noData: '10m', message: 'silent' },
+      { key: 'state', operator: '!=', threshold: 'up', message: 'm', for: '5m' },
+    ],
+    disabled: { 'temperature-max': true, a: ['d2', 'd1'], gone: ['d1'] },
+  });
+  const { rules, disabled } = JSON.parse(text);
+  expect(disabled).toEqual({ a: ['d1', 'd2'], 'temperature-max': true });
+  expect(rules).toMatchObject([
+    { for: 'PT1M30S', clear: { threshold: 25, for: 'P1D' }, devices: 'pump_*' },
+    { id: 'b' },
+    { id: 'no-data', noData: 'PT10M', enabled: false },
+    { id: 'no-data-2' },
+    { id: 'state-ne', for: 'PT5M' },
+  ]);
+  const kind = (change: [from: string, to: string]) =>
+    readConfigMessage(Buffer.from(text.replace(...change)), model).kind;
+  expect(kind(['', ''])).toBe('echo');
+  // In other words, the same content.
+  expect(kind(['"PT1M30S"', '"90s"'])).toBe('echo');
+  expect(kind(['["d1","d2"]', '["d2","d1","d2"]'])).toBe('echo');
+  const edits: [string, string][] = [
+    ['"for":"PT1M30S"', '"for":"PT1M31S"'],
+    ['"for":"PT1M30S",', ''],
+    ['"threshold":25,', ''],
+    ['"for":"P1D"', '"for":"P2D"'],
+    [',"clear":{"threshold":20}', ''],
+    ['"pump_*"', '"pump_?"'],
+    ['"noData":"PT10M"', '"noData":"PT11M"'],
+    ['["d1","d2"]', '["d1"]'],
+    ['"temperature-max":true', '"temperature-max":false'],
+  ];
+  for (const edit of edits) {
+    expect(text).toContain(edit[0]);
+    expect([edit, kind(edit)]).toEqual([edit, 'config']);
+  }
+  // Applied to itself it changes nothing.
+  const content = apply(NO_CONTENT, JSON.parse(text));
+  expect(sameContent(apply(content, JSON.parse(text)), content)).toBe(true);
+});
+
+test('rules from before there were more fields keep their etag', () => {
+  const content = apply(NO_CONTENT, { temperature_max: 80.5, rules: [RULE] });
+  expect(etag(content, 4)).toBe('315fb3c01b308dbf88249cd88e0fb545');
+  expect(etag(NO_CONTENT, 1)).toBe('b7195be62cd230d867f32601500fa1b1');
+});
+
+test('what is off stays so, until it is said anew or its rule goes', () => {
+  const rules = [{ ...RULE, id: 'a' }];
+  const off = apply(NO_CONTENT, { rules, disabled: { a: ['d1'], other: ['d1'] } });
+  expect(off.disabled).toEqual({ a: ['d1'] });
+  expect(apply(off, { rules }).disabled).toEqual({ a: ['d1'] });
+  expect(apply(off, { temperature_max: 1 }).disabled).toEqual({ a: ['d1'] });
+  expect(apply(off, { disabled: { a: ['d2'] } }).disabled).toEqual({ a: ['d2'] });
+  for (const none of [{ disabled: {} }, { disabled: { a: [] } }, { rules: [] }]) {
+    expect(apply(off, none)).not.toHaveProperty('disabled');
+  }
+});
+
+test('the rule of a shorthand is off altogether, or on some devices', () => {
+  const setOf = (disabled: object) => {
+    const content = apply(NO_CONTENT, { temperature_max: 80, disabled });
+    return toRuleSet({ userId: 'u', version: 1, content, model });
+  };
+  const off = setOf({ 'temperature-max': true });
+  expect(off.thresholds).toEqual([]);
+  expect(off.all).toMatchObject([{ id: 'temperature-max', enabled: false }]);
+  const some = setOf({ 'temperature-max': ['d1'] });
+  expect([...(some.thresholds[0]?.disabledDevices ?? [])]).toEqual(['d1']);
 });
 
 test('a message that is no config is none', () => {

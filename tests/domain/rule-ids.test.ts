@@ -44,6 +44,26 @@ test('a new rule gets neither a deleted rule s id nor a reserved one', () => {
   expect(ids(assignIds([draft('t', '>', 1)], [], ['t-gt']))).toEqual(['t-gt-2']);
 });
 
+test('a rule on missing data keeps its id by its duration, else as one of its kind', () => {
+  const silent = (noData: string, id: string | null = null): RuleDraft => ({
+    ...{ id, noData, message: 'm', severity: 'WARNING', enabled: true },
+  });
+  const stored = assignIds([silent('PT1M'), silent('PT1H'), draft('t', '>', 1)], []);
+  expect(ids(stored)).toEqual(['no-data', 'no-data-2', 't-gt']);
+  expect(ids(assignIds([silent('PT1H'), silent('PT5M')], stored))).toEqual([
+    'no-data-2',
+    'no-data',
+  ]);
+  expect(ids(assignIds([draft('t', '>', 2), silent('PT1H')], stored))).toEqual([
+    't-gt',
+    'no-data-2',
+  ]);
+  expect(ids(assignIds([silent('PT1M', 'mine'), silent('PT2M')], stored))).toEqual([
+    'mine',
+    'no-data',
+  ]);
+});
+
 const rule = fc.record({
   key: fc.constantFrom('t', 'a b', 'a_b', 'x'.repeat(80)),
   operator: fc.constantFrom(...OPERATORS),
