@@ -34,10 +34,25 @@ export function defineAlertEvent(builder: Builder): void {
       }),
       type: t.expose('type', { type: 'AlertEventType' }),
       status: t.expose('status', { type: 'AlertStatus' }),
-      time: t.expose('time', { type: 'DateTime' }),
+      time: t.expose('time', {
+        type: 'DateTime',
+        description: 'Event time of FIRED and RESOLVED; of all others when it was done.',
+      }),
       value: t.expose('value', { type: 'JSON', nullable: true }),
       message: t.exposeString('message'),
-      actor: t.exposeString('actor', { nullable: true }),
+      actor: t.exposeString('actor', {
+        nullable: true,
+        description: 'Who did it: a user, `operator` or `mqtt`; null where nobody did.',
+      }),
+      snoozedUntil: t.expose('snoozedUntil', {
+        type: 'DateTime',
+        nullable: true,
+        description: 'Of SNOOZED: until when.',
+      }),
+      muted: t.exposeBoolean('muted', {
+        description:
+          'Not sent by MQTT, as its episode began while snoozed; from UNSNOOZED or REMINDED on it is.',
+      }),
       alert: t.field({
         type: 'Alert',
         resolve: async (event, _, context) => {
