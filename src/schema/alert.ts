@@ -1,13 +1,19 @@
 import type { AlertStatus } from '../domain/alert.ts';
 import { SEVERITIES, type Severity } from '../domain/rule.ts';
+import { deviceKey } from '../domain/topic.ts';
 import type { AlertRow } from '../store/alert-columns.ts';
 import { alertCounts } from '../store/alert-counts.ts';
 import { alertsById } from '../store/alerts-by-id.ts';
-import { type AlertFilter, alertsPage } from '../store/alerts-page.ts';
+import {
+  type AlertFilter,
+  type AlertsPage,
+  alertsPage,
+  alertsPages,
+} from '../store/alerts-page.ts';
+import type { DeviceKey } from '../store/devices-by-key.ts';
 import type { Builder } from './builder.ts';
 import { type Connection, connectionType, page, pageComplexity } from './connection.ts';
-import type { Context } from './context.ts';
-import { requestLoader } from './request-loader.ts';
+import { requestListLoader, requestLoader } from './request-loader.ts';
 import { ruleSetLoader } from './rule-set.ts';
 import { maySee, ownUser, requireOperator } from './viewer.ts';
 
@@ -130,22 +136,34 @@ type ListArgs = {
   after?: string | null;
 };
 
+interface Owner {
+  userId: string;
+}
+
+const ofUsers = requestListLoader<Owner, AlertRow, AlertsPage>(
+  (users, args, { sql }) => alertsPages(sql, users, args),
+  ({ userId }) => userId,
+);
+
+const ofDevices = requestListLoader<DeviceKey, AlertRow, AlertsPage>(
+  (devices, args, { sql }) => alertsPages(sql, devices, args),
+  deviceKey,
+);
+
 function listAlerts(
-  { sql }: Context,
+  fetch: (page: AlertsPage) => Promise<AlertRow[]>,
   filter: AlertFilter,
   args: ListArgs,
 ): Promise<Connection<AlertRow>> {
-  const { status, minSeverity } = args;
+  const { status: statuses, minSeverity } = args;
   const severities = minSeverity == null ? null : severitiesFrom(minSeverity);
   return page<AlertRow, [number, string]>(args, {
     key: (alert) => [alert.startedAt, alert.id],
     shape: ['number', 'string'],
-    fetch: (after, limit) =>
-      alertsPage(
-        sql,
-        { ...filter, statuses: status, severities },
-        { after: after === null ? null : { startedAt: after[0], id: after[1] }, limit },
-      ),
+    fetch: (position, limit) => {
+      const after = position === null ? null : { startedAt: position[0], id: position[1] };
+      return fetch({ ...filter, statuses, severities, after, limit });
+    },
   });
 }
 
@@ -166,8 +184,10 @@ function defineLists(builder: Builder): void {
         after: t.arg.string(),
       },
       complexity: pageComplexity,
-      resolve: (user, { deviceId, ruleId, from, to, ...args }, context) =>
-        listAlerts(context, { userId: user.id, deviceId, ruleId, from, to }, args),
+      resolve: (user, { deviceId, ruleId, from, to, ...args }, context) => {
+        const load = (asked: AlertsPage) => ofUsers(context, asked).load({ userId: user.id });
+        return listAlerts(load, { deviceId, ruleId, from, to }, args);
+      },
     }),
   );
   builder.objectField('Device', 'alerts', (t) =>
@@ -179,8 +199,8 @@ function defineLists(builder: Builder): void {
         after: t.arg.string(),
       },
       complexity: pageComplexity,
-      resolve: ({ userId, deviceId }, args, context) =>
-        listAlerts(context, { userId, deviceId }, args),
+      resolve: (device, args, context) =>
+        listAlerts((asked) => ofDevices(context, asked).load(device), {}, args),
     }),
   );
   builder.queryField('alerts', (t) =>
@@ -197,7 +217,7 @@ function defineLists(builder: Builder): void {
       complexity: pageComplexity,
       resolve: (_, args, context) => {
         requireOperator(context);
-        return listAlerts(context, {}, args);
+        return listAlerts((asked) => alertsPage(context.sql, asked), {}, args);
       },
     }),
   );

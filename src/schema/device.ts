@@ -2,11 +2,11 @@ import type { Micros } from '../domain/time.ts';
 import { deviceKey } from '../domain/topic.ts';
 import type { DeviceRow } from '../store/device-columns.ts';
 import { type DeviceKey, devicesByKey } from '../store/devices-by-key.ts';
-import { devicesPage } from '../store/devices-page.ts';
+import { type DevicesPage, devicesPages } from '../store/devices-page.ts';
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
 import type { Context } from './context.ts';
-import { requestLoader } from './request-loader.ts';
+import { requestListLoader, requestLoader } from './request-loader.ts';
 
 /** Null where there is no such device. */
 export const deviceLoader = requestLoader<DeviceKey, DeviceRow | null>(async (keys, { sql }) => {
@@ -14,6 +14,16 @@ export const deviceLoader = requestLoader<DeviceKey, DeviceRow | null>(async (ke
   const byKey = new Map(rows.map((row) => [deviceKey(row), row]));
   return keys.map((key) => byKey.get(deviceKey(key)) ?? null);
 }, deviceKey);
+
+const devicesLoader = requestListLoader<{ userId: string }, DeviceRow, DevicesPage>(
+  (users, asked, { sql }) =>
+    devicesPages(
+      sql,
+      users.map(({ userId }) => userId),
+      asked,
+    ),
+  ({ userId }) => userId,
+);
 
 /** A device as a resolver hands it on: its name is enough, the rest is read where it is asked for. */
 export interface DeviceSource extends DeviceKey {
@@ -77,17 +87,16 @@ export function defineDevice(builder: Builder): void {
         search: t.arg.string({ description: 'Part of the name, in any case.' }),
       },
       complexity: pageComplexity,
-      resolve: (user, args, { sql }) =>
+      resolve: (user, args, context) =>
         page<DeviceRow, [string]>(args, {
           key: (device) => [device.deviceId],
           shape: ['string'],
           fetch: (after, limit) =>
-            devicesPage(sql, {
-              userId: user.id,
+            devicesLoader(context, {
               after: after?.[0] ?? null,
               search: args.search || null,
               limit,
-            }),
+            }).load({ userId: user.id }),
         }),
     }),
   }));

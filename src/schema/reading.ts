@@ -3,11 +3,11 @@ import type { Reading } from '../domain/reading.ts';
 import { deviceKey, isTopicName } from '../domain/topic.ts';
 import type { DeviceKey } from '../store/devices-by-key.ts';
 import { latestReadings } from '../store/latest-readings.ts';
-import { readingsPage } from '../store/readings-page.ts';
+import { type ReadingsPage, readingsPages } from '../store/readings-page.ts';
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
 import { badArgument } from './errors.ts';
-import { requestLoader } from './request-loader.ts';
+import { requestListLoader, requestLoader } from './request-loader.ts';
 import { delivered, deliveries } from './subscription.ts';
 import { subjectDevice } from './viewer.ts';
 
@@ -17,6 +17,11 @@ const latestLoader = requestLoader<DeviceKey, Reading | null>(async (keys, { sql
   const byDevice = new Map(readings.map((reading) => [deviceKey(reading), reading]));
   return keys.map((key) => byDevice.get(deviceKey(key)) ?? null);
 }, deviceKey);
+
+const readingsLoader = requestListLoader<DeviceKey, Reading, ReadingsPage>(
+  (devices, asked, { sql, model }) => readingsPages(sql, model, devices, asked),
+  deviceKey,
+);
 
 export function defineReading(builder: Builder, model: Model): void {
   builder.objectType('Reading', {
@@ -86,20 +91,18 @@ function defineReadings(builder: Builder): void {
         order: t.arg({ type: 'Order', defaultValue: 'DESC' }),
       },
       complexity: pageComplexity,
-      resolve: (device, args, { sql, model }) =>
+      resolve: (device, args, context) =>
         page<Reading, [number, number]>(args, {
           key: (reading) => [reading.time, reading.sequenceId],
           shape: ['number', 'number'],
           fetch: (after, limit) =>
-            readingsPage(sql, model, {
-              userId: device.userId,
-              deviceId: device.deviceId,
+            readingsLoader(context, {
               from: args.from ?? null,
               to: args.to ?? null,
               order: args.order ?? 'DESC',
               after: after === null ? null : { time: after[0], sequenceId: after[1] },
               limit,
-            }),
+            }).load(device),
         }),
     }),
   }));

@@ -25,6 +25,34 @@ export function requestLoader<K, V>(
   };
 }
 
+/**
+ * A loader of lists for each set of arguments: the same field of many parents is one statement. Its
+ * rows go to the parents whose key they have, in the order in which they come.
+ *
+ * @param load gives the rows of all the keys together
+ */
+export function requestListLoader<K, V extends K, A>(
+  load: (keys: readonly K[], args: A, context: Context) => Promise<V[]>,
+  keyOf: (key: K) => string,
+): (context: Context, args: A) => DataLoader<K, V[], string> {
+  const definition = {};
+  return (context, args) => {
+    type Loader = DataLoader<K, V[], string>;
+    const loaders = (context.loaders.get(definition) ?? new Map()) as Map<string, Loader>;
+    context.loaders.set(definition, loaders);
+    const name = JSON.stringify(args);
+    const existing = loaders.get(name);
+    if (existing !== undefined) return existing;
+    const loadLists = async (keys: readonly K[]) => {
+      const rows = Map.groupBy(await load(keys, args, context), keyOf);
+      return keys.map((key) => rows.get(keyOf(key)) ?? []);
+    };
+    const loader: Loader = new DataLoader(loadLists, { cacheKeyFn: keyOf, maxBatchSize: 1_000 });
+    loaders.set(name, loader);
+    return loader;
+  };
+}
+
 /** A subscription's context lives on: each of its events must read the present, and keep nothing. */
 export function forgetLoaded(context: Context): void {
   context.loaders.clear();

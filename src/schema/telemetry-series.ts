@@ -14,7 +14,7 @@ import { type Fill, fillPoints, type TelemetryPoint } from '../domain/telemetry-
 import type { Micros } from '../domain/time.ts';
 import type { Zone } from '../domain/zone.ts';
 import { devicesByKey } from '../store/devices-by-key.ts';
-import { devicesPage } from '../store/devices-page.ts';
+import { devicesPages } from '../store/devices-page.ts';
 import { type BucketRow, telemetryBuckets } from '../store/telemetry-buckets.ts';
 import { devicesWithKey } from '../store/telemetry-keys-seen.ts';
 import type { Context } from './context.ts';
@@ -192,8 +192,8 @@ export async function chosenDevices(
   named: readonly string[] | null,
 ): Promise<string[]> {
   if (named === null) {
-    const page = { userId, after: null, search: null, limit: MAX_DEVICES + 1 };
-    const devices = await devicesPage(sql, page);
+    const page = { after: null, search: null, limit: MAX_DEVICES + 1 };
+    const devices = await devicesPages(sql, [userId], page);
     if (devices.length <= MAX_DEVICES) return devices.map(({ deviceId }) => deviceId);
     throw apiError('TOO_EXPENSIVE', `more than ${MAX_DEVICES} devices; name some in deviceIds`);
   }

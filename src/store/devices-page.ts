@@ -1,14 +1,28 @@
 import type { Sql } from './connection.ts';
 import { type DeviceRow, deviceColumns } from './device-columns.ts';
+import { textArray } from './text-array.ts';
 
-/** A user's devices by name, above `after`, all or those whose name holds `search`, in any case. */
-export async function devicesPage(
+export interface DevicesPage {
+  /** A name: those above it. */
+  after: string | null;
+  /** Only those whose name holds it, in any case. */
+  search: string | null;
+  /** Of each user. */
+  limit: number;
+}
+
+/** Each of these users' devices by name: a range of the primary key a user, one statement for all. */
+export async function devicesPages(
   sql: Sql,
-  page: { userId: string; after: string | null; search: string | null; limit: number },
+  userIds: readonly string[],
+  { after, search, limit }: DevicesPage,
 ): Promise<DeviceRow[]> {
   return await sql<DeviceRow[]>`
-    SELECT ${deviceColumns(sql)} FROM device_state
-    WHERE user_id = ${page.userId} AND device_id > ${page.after ?? ''}
-      ${page.search ? sql`AND position(lower(${page.search}) IN lower(device_id)) > 0` : sql``}
-    ORDER BY device_id LIMIT ${page.limit}::int`;
+    SELECT page.* FROM unnest(${textArray(userIds)}::text[]) AS wanted (u)
+    CROSS JOIN LATERAL (
+      SELECT ${deviceColumns(sql)} FROM device_state
+      WHERE user_id = wanted.u AND device_id > ${after ?? ''}
+        ${search ? sql`AND position(lower(${search}) IN lower(device_id)) > 0` : sql``}
+      ORDER BY device_id LIMIT ${limit}::int) AS page
+    ORDER BY page."deviceId"`;
 }
