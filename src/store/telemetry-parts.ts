@@ -3,7 +3,7 @@ import type { Model } from '../domain/model.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
 import { ROLLUPS, rollupColumn, STATISTIC_NAMES, type Statistic } from './rollups-schema.ts';
-import { numericValue, sumOf } from './telemetry-value.ts';
+import { asDouble, isDeclared, storedValue, sumOf } from './telemetry-value.ts';
 
 /**
  * The SQL of statistics over one device's stretch of time, for `telemetryBuckets`. It stands in a
@@ -73,30 +73,43 @@ function readingsBetween(parts: Parts, from: Fragment, to: Fragment): Fragment {
   const between = sql`FROM ${sql(model.table)} AS reading
     WHERE reading.user_id = ${userId} AND reading.device_id = device.d
       AND reading.time >= ${from} AND reading.time < ${to}`;
-  const values = list(
-    sql,
-    keys.map((key, place) => {
-      return sql`${numericValue(sql, model, key)} AS ${sql(`v${place}`)}`;
-    }),
-  );
-  const statistics = list(
-    sql,
-    keys.map((key, place) => {
-      const value = `v${place}`;
-      const column = Object.hasOwn(model.columns, key) ? model.columns[key] : undefined;
-      return sql`count(${sql(value)})::int AS ${sql(statisticName('count', place))},
-      ${sql.unsafe(sumOf(value, column))} AS ${sql(statisticName('sum', place))},
-      min(${sql(value)}) AS ${sql(statisticName('min', place))},
-      max(${sql(value)}) AS ${sql(statisticName('max', place))},
-      ${end(parts, place, between, 'first')} AS ${sql(statisticName('first', place))},
-      ${end(parts, place, between, 'last')} AS ${sql(statisticName('last', place))}`;
+  const statistics = keys.flatMap((_, place) =>
+    STATISTIC_NAMES.map((name) => {
+      return sql`${partial(parts, name, place, between)} AS ${sql(statisticName(name, place))}`;
     }),
   );
   const { bin, groupBy } = cell(parts, 'time');
   const at = width === null ? from : sql`min(time)`;
   return sql`
-    SELECT ${at} AS at, ${bin}, ${statistics}
-    FROM (SELECT time, sequence_id, ${values} ${between}) AS reading ${groupBy}`;
+    SELECT ${at} AS at, ${bin}, ${list(sql, statistics)}
+    FROM (${values(parts, between)}) AS reading ${groupBy}`;
+}
+
+/**
+ * Each reading's values as doubles: `v0` is that of the first key. OFFSET 0 keeps what stands in
+ * jsonb from being taken out of there again for each use: a fifth of the time.
+ */
+function values({ sql, model, keys }: Parts, between: Fragment): Fragment {
+  const stored = keys.map((key, place) => {
+    return sql`${storedValue(sql, model, key)} AS ${sql(`s${place}`)}`;
+  });
+  const doubles = keys.map((key, place) => {
+    return sql`${asDouble(sql, model, key, sql`${sql(`s${place}`)}`)} AS ${sql(`v${place}`)}`;
+  });
+  const once = keys.every((key) => isDeclared(model, key)) ? sql`` : sql`OFFSET 0`;
+  return sql`
+    SELECT time, sequence_id, ${list(sql, doubles)} FROM (
+      SELECT time, sequence_id, ${list(sql, stored)} ${between} ${once}) AS stored ${once}`;
+}
+
+function partial(parts: Parts, name: Statistic, place: number, between: Fragment): Fragment {
+  const { sql, model, keys } = parts;
+  const key = keys[place] as string;
+  const value = `v${place}`;
+  if (name === 'first' || name === 'last') return end(parts, place, between, name);
+  if (name === 'count') return sql.unsafe(`count(${value})::int`);
+  if (name !== 'sum') return sql.unsafe(`${name}(${value})`);
+  return sql.unsafe(sumOf(value, isDeclared(model, key) ? model.columns[key] : undefined));
 }
 
 /** A probe of the index at each end of a whole span; the many short cells of one are sorted. */
@@ -104,7 +117,8 @@ function end(parts: Parts, place: number, between: Fragment, which: 'first' | 'l
   const { sql, model, keys, width, ends } = parts;
   if (!ends) return sql`NULL::double precision`;
   if (width !== null) return sql.unsafe(endOf(`v${place}`, 'time, sequence_id', which));
-  const value = numericValue(sql, model, keys[place] as string);
+  const key = keys[place] as string;
+  const value = asDouble(sql, model, key, storedValue(sql, model, key));
   const order = which === 'first' ? sql`time, sequence_id` : sql`time DESC, sequence_id DESC`;
   return sql`(SELECT ${value} ${between} AND ${value} IS NOT NULL ORDER BY ${order} LIMIT 1)`;
 }

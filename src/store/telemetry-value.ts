@@ -1,3 +1,4 @@
+import type { PendingQuery, Row } from 'postgres';
 import type { Column, Model } from '../domain/model.ts';
 import type { Sql } from './connection.ts';
 import { textArray } from './text-array.ts';
@@ -11,17 +12,25 @@ export function extraValue(sql: Sql, model: Model, key: string) {
     : sql`${extra} -> ${key}`;
 }
 
+/** The SQL of a key's value as the table has it: a declared column, else jsonb. */
+export function storedValue(sql: Sql, model: Model, key: string) {
+  return isDeclared(model, key) ? sql`${sql(key)}` : extraValue(sql, model, key);
+}
+
 /**
- * The SQL of a key's value as a double; null where it is missing or no number, and where no double
+ * The SQL of a stored value as a double; null where it is missing or no number, and where no double
  * can hold it, for which the cast would fail the whole query.
  */
-export function numericValue(sql: Sql, model: Model, key: string) {
-  if (Object.hasOwn(model.columns, key)) return sql`${sql(key)}::double precision`;
-  const value = extraValue(sql, model, key);
+export function asDouble(sql: Sql, model: Model, key: string, value: PendingQuery<Row[]>) {
+  if (isDeclared(model, key)) return sql`${value}::double precision`;
   return sql`CASE WHEN jsonb_typeof(${value}) = 'number' THEN
     CASE WHEN abs((${value})::numeric) BETWEEN 1e-307 AND 1.7e308
            OR (${value})::numeric = 0
          THEN (${value})::double precision END END`;
+}
+
+export function isDeclared(model: Model, key: string): boolean {
+  return Object.hasOwn(model.columns, key);
 }
 
 /** Of few enough that no sum of them overflows. */
