@@ -6,13 +6,11 @@ import {
   isObjectType,
 } from 'graphql';
 
-/** An operation that asks for every field of one type, reached from one root field. */
+/** An operation that goes from one root field to one field, and asks for what it finds there. */
 export interface Step {
   kind: 'query' | 'mutation' | 'subscription';
   /** `Query.user`. */
   root: string;
-  /** The type whose fields it asks for; null where the root is a leaf. */
-  type: string | null;
   document: string;
   /** `Type.field` of each field in it. */
   fields: string[];
@@ -21,7 +19,7 @@ export interface Step {
 /** A literal for `Type.field.argument`; null leaves it out. */
 export type ArgumentOf = (coordinate: string) => string | null;
 
-/** Every type from every root field, by the shortest way to it. */
+/** Every field from every root field, by the shortest way to its type. */
 export function walk(schema: GraphQLSchema, argumentOf: ArgumentOf): Step[] {
   const steps: Step[] = [];
   const roots = [
@@ -48,42 +46,48 @@ interface Place {
   fields: string[];
 }
 
-function stepsFrom(
-  parent: GraphQLObjectType,
-  root: GraphQLField<unknown, unknown>,
-  argumentOf: ArgumentOf,
-): Pick<Step, 'type' | 'document' | 'fields'>[] {
-  const call = (type: GraphQLObjectType, field: GraphQLField<unknown, unknown>) => {
+type Found = Pick<Step, 'document' | 'fields'>;
+type Field = GraphQLField<unknown, unknown>;
+
+function stepsFrom(parent: GraphQLObjectType, root: Field, argumentOf: ArgumentOf): Found[] {
+  const call = (type: GraphQLObjectType, field: Field): string => {
     const given = field.args.flatMap((argument) => {
       const literal = argumentOf(`${type.name}.${field.name}.${argument.name}`);
       return literal === null ? [] : [`${argument.name}: ${literal}`];
     });
     return given.length === 0 ? field.name : `${field.name}(${given.join(', ')})`;
   };
+  /** All leaves of what a field gives; of a connection, those of its nodes. */
+  const content = (type: GraphQLObjectType): string => {
+    const fields = Object.values(type.getFields());
+    const leaves = fields.filter((field) => !isObjectType(getNamedType(field.type)));
+    if (leaves.length > 0) return leaves.map((field) => call(type, field)).join(' ');
+    const below = fields.map((field) => {
+      return `${call(type, field)} { ${content(getNamedType(field.type) as GraphQLObjectType)} }`;
+    });
+    return below.join(' ');
+  };
   const first = getNamedType(root.type);
   const coordinate = `${parent.name}.${root.name}`;
-  if (!isObjectType(first)) {
-    return [{ type: null, document: `{ ${call(parent, root)} }`, fields: [coordinate] }];
-  }
-  const steps: Pick<Step, 'type' | 'document' | 'fields'>[] = [];
+  const start = call(parent, root);
+  if (!isObjectType(first)) return [{ document: `{ ${start} }`, fields: [coordinate] }];
+  const steps: Found[] = [];
   const seen = new Set([first.name]);
-  const queue: Place[] = [{ type: first, way: [call(parent, root)], fields: [coordinate] }];
+  const queue: Place[] = [{ type: first, way: [start], fields: [coordinate] }];
   for (let place = queue.shift(); place !== undefined; place = queue.shift()) {
     const { type, way, fields } = place;
-    const selected: string[] = [];
-    const asked = [...fields];
+    const opened = way.map((each) => `${each} {`).join(' ');
+    const closed = '}'.repeat(way.length);
     for (const field of Object.values(type.getFields())) {
       const next = getNamedType(field.type);
-      const own = `${type.name}.${field.name}`;
-      asked.push(own);
-      selected.push(isObjectType(next) ? `${call(type, field)} { __typename }` : call(type, field));
+      const asked = call(type, field);
+      const own = [...fields, `${type.name}.${field.name}`];
+      const selected = isObjectType(next) ? `${asked} { ${content(next)} }` : asked;
+      steps.push({ document: `{ ${opened} ${selected} ${closed} }`, fields: own });
       if (!isObjectType(next) || seen.has(next.name)) continue;
       seen.add(next.name);
-      queue.push({ type: next, way: [...way, call(type, field)], fields: [...fields, own] });
+      queue.push({ type: next, way: [...way, asked], fields: own });
     }
-    const opened = way.map((each) => `${each} {`).join(' ');
-    const document = `{ ${opened} ${selected.join(' ')} ${'} '.repeat(way.length)}}`;
-    steps.push({ type: type.name, document, fields: asked });
   }
   return steps;
 }
