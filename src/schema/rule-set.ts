@@ -1,6 +1,11 @@
 import type { Model } from '../domain/model.ts';
 import type { Rule } from '../domain/rule.ts';
-import { mergeConfig, type RuleContent, reservedIds } from '../domain/rule-content.ts';
+import {
+  mergeConfig,
+  type RuleContent,
+  reservedIds,
+  withDisabled,
+} from '../domain/rule-content.ts';
 import { assignIds } from '../domain/rule-ids.ts';
 import { isTopicName } from '../domain/topic.ts';
 import { changeRules } from '../store/change-rules.ts';
@@ -156,15 +161,20 @@ function put(rule: Rule, rules: readonly Rule[]): Rule[] {
   return at < 0 ? [...rules, rule] : rules.with(at, rule);
 }
 
-/** @throws NOT_FOUND */
+/**
+ * Also without what was off of it: a later rule of that id begins with nothing off.
+ *
+ * @throws NOT_FOUND
+ */
 function without(current: RuleContent, ruleId: string, model: Model): RuleContent {
+  const off = Object.entries(current.disabled ?? {}).filter(([id]) => id !== ruleId);
   const shorthand = Object.entries(model.shorthands).find(([, { id }]) => id === ruleId)?.[0];
   if (shorthand !== undefined && current.shorthands[shorthand] !== undefined) {
     const { [shorthand]: _removed, ...shorthands } = current.shorthands;
-    return { ...current, shorthands };
+    return withDisabled({ ...current, shorthands }, off);
   }
   const rules = current.rules.filter(({ id }) => id !== ruleId);
-  if (rules.length < current.rules.length) return { ...current, rules };
+  if (rules.length < current.rules.length) return withDisabled({ ...current, rules }, off);
   throw apiError('NOT_FOUND', `there is no rule ${JSON.stringify(ruleId)}`);
 }
 
