@@ -87,9 +87,12 @@ async function turn(
     actor: ACTOR,
     model,
   });
-  if (result.kind === 'invalid') return result.issues;
   if (result.kind === 'ok' && result.changed) onChanged(userId);
-  return [];
+  if (result.kind !== 'invalid') return [];
+  return result.issues.map(({ path, message }) => ({
+    path: path.startsWith('disabled.') ? 'device_id' : path,
+    message,
+  }));
 }
 
 /** The faults of a name that is nobody's. */

@@ -111,6 +111,8 @@ function withText(input: Record<string, unknown>): JsonObject {
 export function argumentIssue(issue: Issue, model: Model, rulesPath: 'rules' | 'rule'): Issue {
   const { path, message } = issue;
   if (Object.hasOwn(model.shorthands, path)) return { path: fieldName(path), message };
+  // A device on which a rule was turned off by name.
+  if (path.startsWith('disabled.')) return { path: 'deviceId', message };
   const renamed = path.replace(/^(rules\.\d+)\.id$/, '$1.ruleId');
   const at = rulesPath === 'rules' ? renamed : renamed.replace(/^rules\.\d+/, 'rule');
   return { path: at, message };
