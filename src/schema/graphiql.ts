@@ -65,6 +65,19 @@ mutation SetRules {
 }
 `;
 
+const EXPLAIN = `# Why a rule fires, or does not, on each device.
+query Explain {
+  user(id: "user_123") {
+    devices(first: 3) {
+      nodes {
+        deviceId
+        explainRules { rule { ruleId } status reason since }
+      }
+    }
+  }
+}
+`;
+
 const ALERTS = `# Alerts as they fire and resolve. With after: 0, all that is stored first.
 subscription AlertEvents {
   alertEvents {
@@ -96,5 +109,5 @@ query Ingest {
 export const GRAPHIQL_OPTIONS: GraphiQLOptions = {
   title: 'Pulsegraph',
   subscriptionsProtocol: 'WS',
-  defaultQuery: [USERS, TELEMETRY, RULES, ALERTS, INGEST].join('\n'),
+  defaultQuery: [USERS, TELEMETRY, RULES, EXPLAIN, ALERTS, INGEST].join('\n'),
 };
