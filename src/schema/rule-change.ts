@@ -1,9 +1,14 @@
 import type { Model } from '../domain/model.ts';
-import { type RuleChange, ruleChangesPage } from '../store/rule-changes-page.ts';
+import {
+  type RuleChange,
+  type RuleChangesPage,
+  ruleChangesPages,
+} from '../store/rule-changes-page.ts';
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
 import { badArgument } from './errors.ts';
 import { fieldName } from './reading.ts';
+import { requestListLoader } from './request-loader.ts';
 
 /** Each may hold 64 KiB of rules. */
 const MAX_FIRST = 100;
@@ -66,6 +71,16 @@ export function defineRuleChange(builder: Builder, model: Model): void {
   defineList(builder);
 }
 
+const changesLoader = requestListLoader<{ userId: string }, RuleChange, RuleChangesPage>(
+  (users, asked, { sql }) =>
+    ruleChangesPages(
+      sql,
+      users.map(({ userId }) => userId),
+      asked,
+    ),
+  ({ userId }) => userId,
+);
+
 function defineList(builder: Builder): void {
   const Connection = connectionType(builder, 'RuleChange');
   builder.objectField('User', 'ruleChanges', (t) =>
@@ -78,7 +93,7 @@ function defineList(builder: Builder): void {
         after: t.arg.string({ description: 'endCursor of the page before.' }),
       },
       complexity: pageComplexity,
-      resolve: async (user, args, { sql }) => {
+      resolve: async (user, args, context) => {
         if ((args.first ?? 0) > MAX_FIRST) {
           throw badArgument('first', `a page has at most ${MAX_FIRST} versions here`);
         }
@@ -86,7 +101,7 @@ function defineList(builder: Builder): void {
           key: (change) => [change.version],
           shape: ['number'],
           fetch: (after, limit) =>
-            ruleChangesPage(sql, { userId: user.id, before: after?.[0] ?? null, limit }),
+            changesLoader(context, { before: after?.[0] ?? null, limit }).load({ userId: user.id }),
         });
       },
     }),

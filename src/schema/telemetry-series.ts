@@ -30,7 +30,7 @@ export interface TelemetrySeries {
   points: TelemetryPoint[];
 }
 
-interface TelemetryArgs {
+export interface TelemetryArgs {
   keys: readonly string[];
   from: Micros;
   to: Micros;
@@ -98,6 +98,13 @@ export async function telemetrySeries(
       };
     }),
   );
+}
+
+/** How many devices' series one call may be asked for, by the points that they will have. */
+export function devicesAtOnce({ keys, from, to, bucket, maxPoints }: TelemetryArgs): number {
+  const each =
+    bucket == null ? (maxPoints ?? DEFAULT_MAX_POINTS) : estimateBuckets({ from, to }, bucket);
+  return Math.max(1, Math.floor(MAX_TOTAL_POINTS / Math.max(1, each * keys.length)));
 }
 
 function pointOf(row: BucketRow, grid: readonly Bucket[]): TelemetryPoint {

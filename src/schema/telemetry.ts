@@ -1,10 +1,39 @@
 import type { GraphQLResolveInfo } from 'graphql';
+import { deviceKey } from '../domain/topic.ts';
 import { type Zone, zone } from '../domain/zone.ts';
+import type { DeviceKey } from '../store/devices-by-key.ts';
 import type { Builder } from './builder.ts';
-import { chosenDevices, telemetrySeries } from './telemetry-series.ts';
+import { requestListLoader } from './request-loader.ts';
+import {
+  chosenDevices,
+  devicesAtOnce,
+  type TelemetryArgs,
+  type TelemetrySeries,
+  telemetrySeries,
+} from './telemetry-series.ts';
 
 const ENDS = ['first', 'last'];
 const UTC = zone('UTC') as Zone;
+
+type Asked = TelemetryArgs & { timezone: Zone; ends: boolean };
+
+/** Of a list of devices as many together as one call may have points for. */
+const seriesLoader = requestListLoader<DeviceKey, TelemetrySeries & DeviceKey, Asked>(
+  async (devices, { ends, ...args }, context) => {
+    const found: (TelemetrySeries & DeviceKey)[] = [];
+    const size = devicesAtOnce(args);
+    for (const [userId, own] of Map.groupBy(devices, (device) => device.userId)) {
+      const ids = own.map(({ deviceId }) => deviceId);
+      for (let at = 0; at < ids.length; at += size) {
+        const some = ids.slice(at, at + size);
+        const series = await telemetrySeries(context, userId, some, args, ends);
+        found.push(...series.map((one) => ({ ...one, userId })));
+      }
+    }
+    return found;
+  },
+  deviceKey,
+);
 
 /** Whether the operation asks for a field of the series' points. */
 function asksFor(info: GraphQLResolveInfo, fields: readonly string[]): boolean {
@@ -89,9 +118,11 @@ function defineFields(builder: Builder): void {
       description: 'Time buckets, one series per key.',
       args: seriesArgs,
       complexity: { field: 20, multiplier: 1 },
-      resolve: async ({ userId, deviceId }, args, context, info) => {
-        const all = { ...args, timezone: args.timezone ?? UTC };
-        return await telemetrySeries(context, userId, [deviceId], all, asksFor(info, ENDS));
+      resolve: (device, args, context, info) => {
+        const ends = asksFor(info, ENDS);
+        return seriesLoader(context, { ...args, timezone: args.timezone ?? UTC, ends }).load(
+          device,
+        );
       },
     }),
   );

@@ -3,7 +3,7 @@ import { model } from '../../src/model.ts';
 import { migrate } from '../../src/store/migrate.ts';
 import { pruneRuleChanges } from '../../src/store/prune-rule-changes.ts';
 import { reviewRules } from '../../src/store/review-rules.ts';
-import { ruleChangesPage } from '../../src/store/rule-changes-page.ts';
+import { ruleChangesPages } from '../../src/store/rule-changes-page.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { type Stage, stage } from './support.ts';
 
@@ -124,7 +124,7 @@ test('a database of before it said why says so of the newest refusal', async () 
     await migrate(sql, model);
     await put('{}');
     await reviewRules(sql, { model });
-    const found = await ruleChangesPage(sql, { userId: 'old', before: null, limit: 10 });
+    const found = await ruleChangesPages(sql, ['old'], { before: null, limit: 10 });
     expect(found.map(({ version, issues }) => [version, issues?.map(({ path }) => path)])).toEqual([
       [4, ['rules']],
       [3, ['rules.0']],
