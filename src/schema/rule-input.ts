@@ -40,22 +40,43 @@ export function defineRuleInput(builder: Builder): void {
     }),
   });
   builder.inputType('RuleInput', {
+    description: 'A rule, whole: what is left out is off, or has its default.',
     fields: (t) => ({
       ruleId: t.id({ description: 'Left out: of the rule with the same key and operator.' }),
-      kind: t.field({ type: 'RuleKind', defaultValue: 'THRESHOLD' }),
-      key: t.string(),
-      operator: t.field({ type: 'Operator' }),
+      kind: t.field({
+        type: 'RuleKind',
+        defaultValue: 'THRESHOLD',
+        description: 'What it looks at.',
+      }),
+      key: t.string({ description: 'A declared column, or a dotted path: `engine.rpm`.' }),
+      operator: t.field({
+        type: 'Operator',
+        description: 'How the value is compared with the threshold.',
+      }),
       threshold: t.field({ type: 'JSON', description: 'A number; text or a boolean for EQ, NE.' }),
-      message: t.string({ required: true }),
-      severity: t.field({ type: 'Severity', defaultValue: 'WARNING' }),
+      message: t.string({
+        required: true,
+        description: 'May hold {value} {threshold} {key} {device_id}.',
+      }),
+      severity: t.field({
+        type: 'Severity',
+        defaultValue: 'WARNING',
+        description: 'Of its alerts.',
+      }),
       for: t.field({ type: 'Duration', description: 'How long it must hold before it fires.' }),
-      clear: t.field({ type: 'ClearInput' }),
+      clear: t.field({
+        type: 'ClearInput',
+        description: 'Left out: an alert ends with the first reading for which it does not hold.',
+      }),
       noData: t.field({
         type: 'Duration',
         description: 'For kind NO_DATA, which takes no key, operator or threshold.',
       }),
       devices: t.string({ description: 'A glob of device ids, with * and ?.' }),
-      enabled: t.boolean({ defaultValue: true }),
+      enabled: t.boolean({
+        defaultValue: true,
+        description: 'False: it is kept, and not evaluated.',
+      }),
     }),
   });
 }

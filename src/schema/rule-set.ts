@@ -38,7 +38,7 @@ export function defineRuleSet(builder: Builder, model: Model): void {
   builder.objectType('RuleSet', {
     description: "A user's rules in force.",
     fields: (t) => ({
-      userId: t.exposeID('userId'),
+      userId: t.exposeID('userId', { description: 'Whose they are.' }),
       version: t.int({
         description: 'Grows with every change; 0 where the user never had rules.',
         resolve: ({ ruleSet }) => ruleSet.version,
@@ -68,6 +68,7 @@ export function defineRuleSet(builder: Builder, model: Model): void {
     builder.objectField('RuleSet', fieldName(name), (t) =>
       t.float({
         nullable: true,
+        description: `Stands for the rule ${ruleOf(model, name)}; null where it is not set.`,
         resolve: ({ ruleSet }) => ruleSet.shorthands[name] ?? null,
       }),
     );
@@ -75,6 +76,7 @@ export function defineRuleSet(builder: Builder, model: Model): void {
   builder.objectField('User', 'ruleSet', (t) =>
     t.field({
       type: 'RuleSet',
+      description: 'The rules in force.',
       resolve: (user, _, context) => ruleSetLoader(context).load(user.id),
     }),
   );
@@ -83,6 +85,13 @@ export function defineRuleSet(builder: Builder, model: Model): void {
 }
 
 export const EXPECTED_VERSION = 'CONFLICT where another version is in force.';
+const WHOSE = 'Whose rules; those of the caller where it is left out.';
+
+/** `temperature > 80`, without the figure. */
+function ruleOf(model: Model, shorthand: string): string {
+  const rule = model.shorthands[shorthand];
+  return rule === undefined ? shorthand : `${rule.key} ${rule.operator} ${fieldName(shorthand)}`;
+}
 
 function defineSetRules(builder: Builder, model: Model): void {
   builder.mutationField('setRules', (t) =>
@@ -90,11 +99,14 @@ function defineSetRules(builder: Builder, model: Model): void {
       type: 'RuleSet',
       description: 'What is absent stays as it was; a shorthand that is null is removed.',
       args: {
-        userId: t.arg.id(),
+        userId: t.arg.id({ description: WHOSE }),
         ...Object.fromEntries(
-          Object.keys(model.shorthands).map((name) => [fieldName(name), t.arg.float()]),
+          Object.keys(model.shorthands).map((name) => [
+            fieldName(name),
+            t.arg.float({ description: `For the rule ${ruleOf(model, name)}; null removes it.` }),
+          ]),
         ),
-        rules: t.arg({ type: ['RuleInput'] }),
+        rules: t.arg({ type: ['RuleInput'], description: 'All of them, in order.' }),
         expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
       },
       resolve: async (_, { userId, rules, expectedVersion, ...shorthands }, context) => {
@@ -116,8 +128,8 @@ function defineOneRule(builder: Builder): void {
       type: 'RuleSet',
       description: 'Puts the rule in the place of the one with its ruleId, else behind the others.',
       args: {
-        userId: t.arg.id(),
-        rule: t.arg({ type: 'RuleInput', required: true }),
+        userId: t.arg.id({ description: WHOSE }),
+        rule: t.arg({ type: 'RuleInput', required: true, description: 'Whole.' }),
         expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
       },
       resolve: async (_, { userId, rule: input, expectedVersion }, context) => {
@@ -139,9 +151,10 @@ function defineOneRule(builder: Builder): void {
   builder.mutationField('deleteRule', (t) =>
     t.field({
       type: 'RuleSet',
+      description: 'Also the rule of a shorthand, by its id. Its open alerts end as RULE_DELETED.',
       args: {
-        userId: t.arg.id(),
-        ruleId: t.arg.id({ required: true }),
+        userId: t.arg.id({ description: WHOSE }),
+        ruleId: t.arg.id({ required: true, description: "The user's own name for it." }),
         expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
       },
       resolve: async (_, { userId, ruleId, expectedVersion }, context) =>

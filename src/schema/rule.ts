@@ -13,28 +13,22 @@ export interface RuleInSet {
 }
 
 export function defineRule(builder: Builder): void {
-  builder.enumType('Operator', {
-    values: {
-      GT: { value: '>' },
-      LT: { value: '<' },
-      GTE: { value: '>=' },
-      LTE: { value: '<=' },
-      EQ: { value: '==' },
-      NE: { value: '!=' },
-    } as const,
-  });
-  builder.enumType('Severity', { values: ['INFO', 'WARNING', 'CRITICAL'] as const });
-  builder.enumType('RuleKind', { values: ['THRESHOLD', 'NO_DATA'] as const });
+  defineEnums(builder);
   defineClear(builder);
   builder.objectType('Rule', {
+    description: "One of a user's rules, as it is in force.",
     fields: (t) => ({
-      id: t.id({ resolve: ({ rule, ruleSet }) => globalId('Rule', ruleSet.userId, rule.id) }),
+      id: t.id({
+        description: 'Unique among all rules of all users, and opaque.',
+        resolve: ({ rule, ruleSet }) => globalId('Rule', ruleSet.userId, rule.id),
+      }),
       ruleId: t.id({
         description: "The user's own name for it: stable, made of key and operator if not given.",
         resolve: ({ rule }) => rule.id,
       }),
       kind: t.field({
         type: 'RuleKind',
+        description: 'What it looks at.',
         resolve: ({ rule }) => (isNoData(rule) ? 'NO_DATA' : 'THRESHOLD'),
       }),
       key: t.string({
@@ -45,18 +39,24 @@ export function defineRule(builder: Builder): void {
       operator: t.field({
         type: 'Operator',
         nullable: true,
+        description: 'How the value is compared with the threshold; null for kind NO_DATA.',
         resolve: ({ rule }) => (isNoData(rule) ? null : rule.operator),
       }),
       threshold: t.field({
         type: 'JSON',
         nullable: true,
+        description: 'A number; with EQ and NE also text or a boolean; null for kind NO_DATA.',
         resolve: ({ rule }) => (isNoData(rule) ? null : rule.threshold),
       }),
       message: t.string({
         description: 'May hold {value} {threshold} {key} {device_id}.',
         resolve: ({ rule }) => rule.message,
       }),
-      severity: t.field({ type: 'Severity', resolve: ({ rule }) => rule.severity }),
+      severity: t.field({
+        type: 'Severity',
+        description: 'Of its alerts.',
+        resolve: ({ rule }) => rule.severity,
+      }),
       for: t.field({
         type: 'Duration',
         nullable: true,
@@ -66,6 +66,7 @@ export function defineRule(builder: Builder): void {
       clear: t.field({
         type: 'Clear',
         nullable: true,
+        description: 'Null where an alert ends with the first reading for which it does not hold.',
         resolve: ({ rule }) => (isNoData(rule) ? null : rule.clear),
       }),
       noData: t.field({
@@ -79,12 +80,44 @@ export function defineRule(builder: Builder): void {
         description: 'A glob of device ids, with * and ?; null for all.',
         resolve: ({ rule }) => rule.devices,
       }),
-      enabled: t.boolean({ resolve: ({ rule }) => rule.enabled }),
+      enabled: t.boolean({
+        description: 'False: it is kept, and not evaluated.',
+        resolve: ({ rule }) => rule.enabled,
+      }),
       disabledDevices: t.idList({
         description: 'Devices on which it is off.',
         resolve: ({ rule, ruleSet }) => [...disabledDevices(ruleSet, rule.id)],
       }),
     }),
+  });
+}
+
+function defineEnums(builder: Builder): void {
+  builder.enumType('Operator', {
+    description: 'Compares the value of a reading with the threshold of a rule.',
+    values: {
+      GT: { value: '>', description: '`>` in JSON.' },
+      LT: { value: '<', description: '`<` in JSON.' },
+      GTE: { value: '>=', description: '`>=` in JSON.' },
+      LTE: { value: '<=', description: '`<=` in JSON.' },
+      EQ: { value: '==', description: '`==` in JSON; also for text and booleans.' },
+      NE: { value: '!=', description: '`!=` in JSON; also for text and booleans.' },
+    } as const,
+  });
+  builder.enumType('Severity', {
+    description: 'How bad an alert is, in rising order.',
+    values: {
+      INFO: { description: 'Good to know.' },
+      WARNING: { description: 'What a rule has unless told otherwise.' },
+      CRITICAL: { description: 'The worst.' },
+    } as const,
+  });
+  builder.enumType('RuleKind', {
+    description: 'What a rule looks at.',
+    values: {
+      THRESHOLD: { description: 'A value of each reading.' },
+      NO_DATA: { description: 'That nothing arrives from a device.' },
+    } as const,
   });
 }
 
