@@ -31,6 +31,7 @@ async function survives(
     acknowledged = send(15);
   });
   await acknowledged;
+  await stage.stored();
   await send(15);
   await stage.expectAllOnce();
 }

@@ -8,6 +8,7 @@ import { connectClient, type Heard, listen, telemetryTopic } from '../support/ap
 import { testDatabase } from '../support/postgres.ts';
 import { eventually } from '../support/process.ts';
 import { type HaltPoint, type TcpProxy, tcpProxy } from '../support/tcp-proxy.ts';
+import { expectForwardMoves, noteWatermarkMoves } from '../support/watermark-moves.ts';
 
 /** The real process, with a proxy on each of its ways: to be killed at a chosen byte. */
 export interface CrashStage {
@@ -37,6 +38,7 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
   const db = await testDatabase();
   cleanup.add(() => db.drop());
   const { sql } = db;
+  await noteWatermarkMoves(sql);
   await sql`INSERT INTO user_configs (user_id, rules) VALUES (${USER}, ${sql.json([HOT] as never)})`;
   const database = await tcpProxy(db.url);
   cleanup.add(() => database.close());
@@ -134,6 +136,7 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
     },
     async expectAllOnce() {
       await stored();
+      await expectForwardMoves(sql);
       const rows = await events();
       expect(rows.map(({ type, time }) => ({ type, time }))).toEqual(transitions());
       const ids = () => [...new Set(heard.map(({ json }) => json.event_id))];

@@ -12,6 +12,7 @@ import {
 } from '../support/history.ts';
 import { eventually } from '../support/process.ts';
 import { type TcpProxy, tcpProxy } from '../support/tcp-proxy.ts';
+import { expectForwardMoves, noteWatermarkMoves } from '../support/watermark-moves.ts';
 import {
   type EngineStage,
   engineStage,
@@ -106,6 +107,7 @@ async function play(actions: History['actions'], stage: EngineStage): Promise<vo
     fleet.edited(ruleSet);
   }
 
+  await noteWatermarkMoves(sql);
   await start();
   for (const action of actions) {
     switch (action.kind) {
@@ -144,6 +146,7 @@ async function play(actions: History['actions'], stage: EngineStage): Promise<vo
   await stage.stored();
   while (engines.length > 0) await end(engines[0], false);
   await compare(stage, fleet);
+  await expectForwardMoves(sql);
 }
 
 /** Rules as an API hands them over: complete. */
