@@ -18,7 +18,7 @@ export async function commitBatch(
     reader: PartitionReader;
     states: Pick<KnownStates, 'committed'>;
     counters: IngestCounters;
-    measures?: Measures;
+    measures: Measures;
     tracer?: Pick<Tracer, 'stored'> | undefined;
     feed: ReadingFeed;
     tail: Pick<AlertEventTail, 'poke'>;
@@ -30,7 +30,7 @@ export async function commitBatch(
 ): Promise<void> {
   deps.states.committed(batch);
   count(deps.counters, batch);
-  if (deps.measures) measureBatch(deps.measures, batch);
+  measureBatch(deps.measures, batch);
   if (batch.followed.length > 0) deps.tracer?.stored(batch, deps.reader.partition);
   if (batch.transitions.length > 0) deps.tail.poke();
   if (batch.deadLetters.length > 0) deps.deadLetters?.poke(deps.reader.partition);

@@ -123,7 +123,7 @@ export function createIngestWatch(deps: {
           state: lane?.state ?? null,
           problem: lane?.problem ?? null,
           watermark,
-          coveredAt: stored.get(partition)?.coveredAt || null,
+          coveredAt: (lane ?? stored.get(partition))?.coveredAt || null,
           end,
           lag: lane?.lag ?? (end === null ? null : Math.max(0, end - 1 - watermark)),
           rate: rate(partition, watermark),

@@ -24,6 +24,7 @@ import {
 import { commitBatch, type DeadLetterSink } from './commit.ts';
 import type { Decode } from './decode.ts';
 import { createKnownStates } from './known-states.ts';
+import type { Measures } from './measures.ts';
 import { createPersistentWriter } from './persist.ts';
 import { createPosition } from './position.ts';
 import type { ReadingFeed } from './reading-feed.ts';
@@ -34,6 +35,7 @@ import { createSilenceWatch } from './silence-watch.ts';
 import type { IngestCounters, LaneState, LaneStatus } from './status.ts';
 import { createSweep } from './sweep.ts';
 import { createTake } from './take.ts';
+import type { Tracer } from './tracer.ts';
 
 export interface LaneDeps {
   reader: PartitionReader;
@@ -56,6 +58,9 @@ export interface LaneDeps {
   /** Told of dead letters that were committed, where they also go elsewhere. */
   deadLetters?: DeadLetterSink;
   counters: IngestCounters;
+  measures: Measures;
+  /** Where messages are followed. */
+  tracer?: Tracer | undefined;
   logger: Logger;
 }
 
@@ -285,9 +290,9 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     rulesChanged: sweep.user,
     status() {
       const end = reader.end();
-      const watermark = position.watermark.offset;
+      const { offset: watermark, coveredAt } = position.watermark;
       const lag = Math.max(0, end - 1 - watermark);
-      return { partition: log.partition, state, problem, watermark, end, lag };
+      return { partition: log.partition, state, problem, watermark, coveredAt, end, lag };
     },
   };
 }

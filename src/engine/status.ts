@@ -1,4 +1,5 @@
 /** What the engine tells about itself, to /readyz, /metrics and `Query.ingest`. */
+import type { Micros } from '../domain/time.ts';
 import type { Measures } from './measures.ts';
 
 export type LaneState = 'STARTING' | 'RUNNING' | 'WAITING' | 'STOPPED' | 'FAILED';
@@ -10,6 +11,8 @@ export interface LaneStatus {
   problem: string | null;
   /** Highest offset whose effects are stored; -1 before the first. */
   watermark: number;
+  /** When the newest record that is stored arrived in the log; the epoch before the first. */
+  coveredAt: Micros;
   /** The offset that the log's next record will get. */
   end: number;
   /** Records in the log that are not stored yet. */

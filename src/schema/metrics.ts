@@ -1,9 +1,8 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { type Metric, Registry } from 'prom-client';
 import { MICROS_PER_MS, MICROS_PER_SECOND } from '../domain/time.ts';
-import type { PartitionStatus } from '../engine/ingest-watch.ts';
 import type { Distribution } from '../engine/measures.ts';
-import type { EngineStatus } from '../engine/status.ts';
+import type { EngineStatus, LaneStatus } from '../engine/status.ts';
 
 /** One number of a part of the process. */
 export interface Figure {
@@ -39,7 +38,6 @@ interface Family {
 /** Everything is read when it is asked for: a process that nobody scrapes pays nothing. */
 export function createMetrics(sources: {
   engineStatus: () => EngineStatus;
-  partitions: () => Promise<PartitionStatus[]>;
   figures: readonly Figure[];
 }): Metrics {
   const registry = new Registry();
@@ -47,7 +45,7 @@ export function createMetrics(sources: {
   delay.enable();
   const families: Family[] = [
     ...engineFamilies(sources.engineStatus),
-    ...partitionFamilies(sources.partitions),
+    ...partitionFamilies(sources.engineStatus),
     ...processFamilies(delay),
     ...sources.figures.map(ofFigure),
   ];
@@ -99,44 +97,37 @@ function engineFamilies(status: () => EngineStatus): Family[] {
       'Time of the transaction that stores a batch',
       () => measures().batchWriteSeconds,
     ),
-    {
-      name: 'pulsegraph_partition_running',
-      help: '1 while the partition, one of this process, is being stored',
-      type: 'gauge',
-      read: () =>
-        status().lanes.map(({ partition, state }) => ({
-          labels: { partition },
-          value: state === 'RUNNING' ? 1 : 0,
-        })),
-    },
   ];
 }
 
 /** Of the partitions that this process reads: each is told of by one process. */
-function partitionFamilies(partitions: () => Promise<PartitionStatus[]>): Family[] {
+function partitionFamilies(status: () => EngineStatus): Family[] {
   const gauge = (
     name: string,
     help: string,
-    measured: (partition: PartitionStatus) => number | null,
+    measured: (lane: LaneStatus) => number | null,
   ): Family => ({
     name: `pulsegraph_partition_${name}`,
     help,
     type: 'gauge',
-    read: async () =>
-      (await partitions()).flatMap((status) => {
-        const value = status.state === null ? null : measured(status);
-        return value === null ? [] : [{ labels: { partition: status.partition }, value }];
+    read: () =>
+      status().lanes.flatMap((lane) => {
+        const value = measured(lane);
+        return value === null ? [] : [{ labels: { partition: lane.partition }, value }];
       }),
   });
   return [
     gauge('lag_records', 'Records of the partition that are not stored yet', ({ lag }) => lag),
+    gauge('running', '1 while the partition is being stored', ({ state }) =>
+      state === 'RUNNING' ? 1 : 0,
+    ),
     gauge(
       'watermark_age_seconds',
       'Time since the newest stored record of the partition arrived in the log',
-      ({ coveredAt }) => {
-        if (coveredAt === null) return null;
-        return Math.max(0, (Date.now() * MICROS_PER_MS - coveredAt) / MICROS_PER_SECOND);
-      },
+      ({ coveredAt }) =>
+        coveredAt === 0
+          ? null
+          : Math.max(0, (Date.now() * MICROS_PER_MS - coveredAt) / MICROS_PER_SECOND),
     ),
   ];
 }

@@ -97,7 +97,6 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   });
   const metrics = createMetrics({
     engineStatus: options.engineStatus,
-    partitions: options.ingest.partitions,
     figures: [...doorFigures(() => server.pendingWebSockets, deps), ...(options.figures ?? [])],
   });
   let lastReason = '';

@@ -40,8 +40,16 @@ export interface Answer {
 
 export const STATUS: EngineStatus = {
   lanes: [
-    { partition: 0, state: 'RUNNING', problem: null, watermark: 41, end: 45, lag: 3 },
-    { partition: 1, state: 'WAITING', problem: 'database away', watermark: -1, end: 2, lag: 2 },
+    { partition: 0, state: 'RUNNING', problem: null, watermark: 41, coveredAt: 0, end: 45, lag: 3 },
+    {
+      partition: 1,
+      state: 'WAITING',
+      problem: 'database away',
+      watermark: -1,
+      coveredAt: 0,
+      end: 2,
+      lag: 2,
+    },
   ],
   counters: {
     records: 42,
