@@ -1,6 +1,7 @@
 /** Writes the files that are made from code: `bun run generate`. Tests check that they are current. */
 import { join } from 'node:path';
-import { lexicographicSortSchema, printSchema } from 'graphql';
+import { minifyIntrospection, outputIntrospectionFile } from 'gql.tada/internal';
+import { introspectionFromSchema, lexicographicSortSchema, printSchema } from 'graphql';
 import { SETTINGS, type Setting } from '../src/config.ts';
 import { model } from '../src/model.ts';
 import { createSchema } from '../src/schema/index.ts';
@@ -9,9 +10,19 @@ import { initSql } from '../src/store/migrate.ts';
 /** Each generated file, by its path from the root of the repository, and what makes its text. */
 export const GENERATED: Record<string, () => string | Promise<string>> = {
   'docs/configuration.md': configurationMarkdown,
+  'examples/client/src/graphql-env.d.ts': clientTypes,
   'init.sql': () => initSql(model),
   'schema.graphql': () => `${printSchema(lexicographicSortSchema(createSchema(model)))}\n`,
 };
+
+/** As `npx gql.tada generate-output` writes it in the folder of the example. */
+function clientTypes(): string {
+  const schema = introspectionFromSchema(createSchema(model), { descriptions: false });
+  return outputIntrospectionFile(minifyIntrospection(schema), {
+    fileType: '.d.ts',
+    shouldPreprocess: true,
+  });
+}
 
 export const ROOT = join(import.meta.dirname, '..');
 
