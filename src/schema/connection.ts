@@ -72,13 +72,20 @@ function decodeCursor(cursor: string, shape: readonly ('string' | 'number')[]): 
 
 export function definePageInfo(builder: Builder): void {
   builder.objectType('PageInfo', {
+    description: 'Where a page of a list stands in it.',
     fields: (t) => ({
-      hasNextPage: t.exposeBoolean('hasNextPage'),
+      hasNextPage: t.exposeBoolean('hasNextPage', { description: 'Whether more come behind it.' }),
       hasPreviousPage: t.exposeBoolean('hasPreviousPage', {
         description: 'Whether this page was asked for with `after`.',
       }),
-      startCursor: t.exposeString('startCursor', { nullable: true }),
-      endCursor: t.exposeString('endCursor', { nullable: true }),
+      startCursor: t.exposeString('startCursor', {
+        nullable: true,
+        description: 'Of its first entry; null where it has none.',
+      }),
+      endCursor: t.exposeString('endCursor', {
+        nullable: true,
+        description: 'Of its last entry: the `after` of the next page; null where it has none.',
+      }),
     }),
   });
 }
@@ -90,21 +97,35 @@ export function connectionType<N extends NodeName>(builder: Builder, node: N) {
   type Node = SchemaTypes['Objects'][N];
   const type: string = node;
   const edge = builder.objectRef<{ cursor: string; node: Node }>(`${node}Edge`).implement({
+    description: 'An entry of a page.',
     fields: (t) => ({
-      cursor: t.exposeString('cursor'),
-      node: t.field({ type: type as never, resolve: (parent) => parent.node as never }),
+      cursor: t.exposeString('cursor', {
+        description: 'Its place in the list: an `after`. It stays right while entries are added.',
+      }),
+      node: t.field({
+        type: type as never,
+        description: 'The entry itself.',
+        resolve: (parent) => parent.node as never,
+      }),
     }),
   });
   return builder.objectRef<Connection<Node>>(`${node}Connection`).implement({
+    description: 'A page of a list, by the key of its entries.',
     fields: (t) => ({
-      pageInfo: t.field({ type: 'PageInfo', resolve: (parent) => parent.pageInfo }),
+      pageInfo: t.field({
+        type: 'PageInfo',
+        description: 'Where the page stands.',
+        resolve: (parent) => parent.pageInfo,
+      }),
       edges: t.field({
         type: [edge],
+        description: 'The entries with their cursors.',
         complexity: { field: 0, multiplier: 1 },
         resolve: (parent) => parent.edges,
       }),
       nodes: t.field({
         type: [type] as never,
+        description: 'The entries alone.',
         complexity: { field: 0, multiplier: 1 },
         resolve: (parent) => parent.edges.map((each) => each.node) as never,
       }),

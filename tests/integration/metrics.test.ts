@@ -86,6 +86,9 @@ test('the figures are what has happened', async () => {
   expect(value('pulsegraph_batch_write_seconds_count')).toBeGreaterThan(0);
   expect(value('pulsegraph_batch_write_seconds_sum')).toBeGreaterThan(0);
   expect([...samples('pulsegraph_partition_running').values()]).toEqual([1, 1]);
+  for (const age of samples('pulsegraph_partition_watermark_age_seconds').values()) {
+    expect(age).toBeLessThan(60);
+  }
   expect(value('pulsegraph_websocket_connections')).toBe(1);
   expect(value('pulsegraph_subscriptions')).toBe(1);
   expect(value('pulsegraph_rule_sets')).toBeGreaterThanOrEqual(1);
