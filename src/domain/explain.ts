@@ -143,12 +143,14 @@ function presentState(
 function calm({ rule }: ActiveThreshold, state: RuleState, value: Scalar | null): string {
   const { key, operator, threshold } = rule;
   if (value === null) {
-    return `the reading of ${formatMicros(state.time)} decided it, and its value is not known any more`;
+    const decisive = `the reading of ${formatMicros(state.time)} decided it`;
+    return `${decisive}, and its value is not known any more`;
   }
   const told = `${key} ${shown(value)}`;
-  return holds(value, operator, threshold)
-    ? `${told} is ${operator} ${shown(threshold)}, but came before the rule was as it is now; the next reading is judged`
-    : `${told} is not ${operator} ${shown(threshold)}`;
+  const against = `${operator} ${shown(threshold)}`;
+  if (!holds(value, operator, threshold)) return `${told} is not ${against}`;
+  const edited = 'but came before the rule was as it is now; the next reading is judged';
+  return `${told} is ${against}, ${edited}`;
 }
 
 function lateReason(late: number, { time }: RuleState): string {

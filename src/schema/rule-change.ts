@@ -87,7 +87,7 @@ function defineList(builder: Builder): void {
     t.field({
       type: Connection,
       description:
-        'Every version of the rules within its retention, by whatever way it came, the newest first.',
+        'Every version of the rules within its retention, whatever way it came, the newest first.',
       args: {
         first: t.arg.int({ defaultValue: 50, description: `At most ${MAX_FIRST}.` }),
         after: t.arg.string({ description: 'endCursor of the page before.' }),

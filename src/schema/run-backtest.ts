@@ -142,12 +142,13 @@ function notesOf({ draft, from }: BacktestRequest, notCovered: number): string[]
   const isSilence = isNoData(draft);
   const order = isSilence
     ? 'Arrival times are not stored: silence is judged by the gaps between the times of ' +
-      'readings. Live it is judged by arrival, so data that came late fired there and does not here.'
+      'readings. Live it is judged by arrival, so data that came late fired there and not here.'
     : 'Readings are taken in the order of their times. Where data came late, live evaluation ' +
       'differed: it left out what was older than what it had seen.';
   const begin = isSilence
     ? `A silence that began before ${start} counts from there.`
-    : `Nothing before ${start} is looked at: what held there already counts from its first reading.`;
-  const others = `${notCovered} devices are left out: ${JSON.stringify(draft.devices)} does not match them.`;
+    : `Nothing before ${start} is looked at: what held there already counts from there.`;
+  const glob = JSON.stringify(draft.devices);
+  const others = `${notCovered} devices are left out: ${glob} does not match them.`;
   return notCovered > 0 ? [order, begin, others] : [order, begin];
 }

@@ -61,14 +61,16 @@ test(
     const one = await stage.start();
     await writeRules(stage.sql, 'ann', [HOT], one);
     await sendEach({ at: 300, seq: 1, temperature: 20 });
-    // The batch was evaluated before the reset, LATE, and waits for the row that it holds.
+    let reset: Promise<boolean> | undefined;
     await stage.sql.begin(async (tx) => {
       await tx`SELECT FROM device_state FOR UPDATE`;
+      reset = resetDeviceClock(stage.sql, DEVICE);
+      await eventually('the reset waits for the row', waitingFor('test'), 20_000);
+      // Evaluated before the reset, so LATE, and behind it at the row.
       await stage.send(late);
       await eventually('the lane waits for the row', waitingFor('lane'), 20_000);
-      // The reset comes while the batch waits; the row is its own.
-      await resetDeviceClock(withinOf(tx), DEVICE);
     });
+    expect(await reset).toBe(true);
     await stage.stored();
     expect(await stage.events()).toEqual(['FIRED hot d1 @ 10']);
     expect(await stage.count('raw_telemetry')).toBe(2);
@@ -108,11 +110,3 @@ const waitingFor = (name: string) => async () => {
       AND application_name = ${name} AND wait_event_type = 'Lock'`;
   return row?.pid as number | undefined;
 };
-
-/** A transaction in the place of the pool: what begins one there is a part of it. */
-function withinOf(tx: Parameters<Parameters<EngineStage['sql']['begin']>[0]>[0]) {
-  return Object.assign(
-    ((...args: Parameters<typeof tx>) => tx(...args)) as unknown as EngineStage['sql'],
-    { begin: async (work: (inner: typeof tx) => unknown) => await work(tx) },
-  );
-}
