@@ -117,6 +117,13 @@ export function createReadingFollower(
   }
 
   async function readOn(entries: readonly Followed[]): Promise<void> {
+    for (const entry of entries) {
+      const newest = entry.head?.newestTime ?? null;
+      // The clock of the device was reset: from its newest reading on.
+      if (newest !== null && entry.read !== null && newest < entry.read.time) {
+        entry.read = { time: newest, sequenceId: Number.MIN_SAFE_INTEGER };
+      }
+    }
     const versions = entries.map(({ head }) => head?.version ?? 0);
     await readRanges(entries, feed.publish);
     entries.forEach((entry, index) => {

@@ -5,6 +5,7 @@ import { createReadingFollower } from '../../src/engine/follow-readings.ts';
 import { createReadingFeed, type ReadingFeed } from '../../src/engine/reading-feed.ts';
 import { model } from '../../src/model.ts';
 import { connect, type Sql } from '../../src/store/connection.ts';
+import { resetDeviceClock } from '../../src/store/reset-device-clock.ts';
 import { seedReadings, silent, until } from '../schema/support.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 
@@ -38,7 +39,8 @@ async function store(readings: readonly Reading[], future: readonly Reading[] = 
   await database.sql.begin(async (tx) => {
     await tx`INSERT INTO device_state AS d (user_id, device_id, partition, version, first_seen_at,
         newest_time, last_arrival_at, rules)
-      VALUES (${USER}, ${deviceId}, 0, 1, now(), ${newest}::timestamptz, now(), '{}')
+      VALUES (${USER}, ${deviceId}, 0, 1, now(), ${newest}::timestamptz, now(),
+        '{"version": 0, "rules": {}}')
       ON CONFLICT (user_id, device_id) DO UPDATE SET version = d.version + 1,
         newest_time = greatest(d.newest_time, EXCLUDED.newest_time)`;
     await seedReadings(
@@ -195,4 +197,22 @@ test(
     });
   },
   TIMEOUT_MS,
+);
+
+test(
+  'a device whose clock was reset is followed from its older readings on',
+  async () => {
+    await store([reading('reset', T0 + 500, 1)]);
+    await following(['reset'], async (_, [watched]) => {
+      await store([reading('reset', T0 + 600, 2)]);
+      await until(() => watched?.got.length === 1, TIMEOUT_MS);
+      await resetDeviceClock(database.sql, { userId: USER, deviceId: 'reset' });
+      await store([reading('reset', T0 + 100, 3)]);
+      await until(() => watched?.got.length === 2, TIMEOUT_MS);
+      await store([reading('reset', T0 + 200, 4), reading('reset', T0 + 300, 5)]);
+      await until(() => watched?.got.length === 4, TIMEOUT_MS);
+      expect(watched?.got).toEqual(['600/2', '100/3', '200/4', '300/5']);
+    });
+  },
+  2 * TIMEOUT_MS,
 );
