@@ -13,6 +13,7 @@ import {
 import type { DeviceKey } from '../store/devices-by-key.ts';
 import type { Builder } from './builder.ts';
 import { type Connection, connectionType, page, pageComplexity } from './connection.ts';
+import { checkRange } from './errors.ts';
 import { requestListLoader, requestLoader } from './request-loader.ts';
 import { ruleSetLoader } from './rule-set.ts';
 import { maySee, ownUser, requireOperator } from './viewer.ts';
@@ -185,6 +186,7 @@ function defineLists(builder: Builder): void {
       },
       complexity: pageComplexity,
       resolve: (user, { deviceId, ruleId, from, to, ...args }, context) => {
+        checkRange(from, to);
         const load = (asked: AlertsPage) => ofUsers(context, asked).load({ userId: user.id });
         return listAlerts(load, { deviceId, ruleId, from, to }, args);
       },

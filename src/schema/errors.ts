@@ -1,6 +1,7 @@
 import { GraphQLError } from 'graphql';
 import type { Logger } from 'pino';
 import type { Issue } from '../domain/rule.ts';
+import type { Micros } from '../domain/time.ts';
 import { failureKind } from '../store/failure.ts';
 
 export type ErrorCode =
@@ -48,6 +49,13 @@ export function badUserInput(issues: readonly Issue[]): GraphQLError {
 
 export function badArgument(path: string, message: string): GraphQLError {
   return badUserInput([{ path, message }]);
+}
+
+/** @throws BAD_USER_INPUT for a half-open range that nothing can be in; an end left out is open */
+export function checkRange(from: Micros | null | undefined, to: Micros | null | undefined): void {
+  if (from != null && to != null && to <= from) {
+    throw badArgument('to', 'has to be later than from');
+  }
 }
 
 /** What is said of a request in the log. */

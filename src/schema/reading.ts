@@ -6,7 +6,7 @@ import { latestReadings } from '../store/latest-readings.ts';
 import { type ReadingsPage, readingsPages } from '../store/readings-page.ts';
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
-import { badArgument } from './errors.ts';
+import { badArgument, checkRange } from './errors.ts';
 import { requestListLoader, requestLoader } from './request-loader.ts';
 import { delivered, deliveries } from './subscription.ts';
 import { subjectDevice } from './viewer.ts';
@@ -91,8 +91,9 @@ function defineReadings(builder: Builder): void {
         order: t.arg({ type: 'Order', defaultValue: 'DESC' }),
       },
       complexity: pageComplexity,
-      resolve: (device, args, context) =>
-        page<Reading, [number, number]>(args, {
+      resolve: (device, args, context) => {
+        checkRange(args.from, args.to);
+        return page<Reading, [number, number]>(args, {
           key: (reading) => [reading.time, reading.sequenceId],
           shape: ['number', 'number'],
           fetch: (after, limit) =>
@@ -103,7 +104,8 @@ function defineReadings(builder: Builder): void {
               after: after === null ? null : { time: after[0], sequenceId: after[1] },
               limit,
             }).load(device),
-        }),
+        });
+      },
     }),
   }));
 }

@@ -1,8 +1,12 @@
 import { expect, test } from 'bun:test';
+import { join } from 'node:path';
+import { Glob } from 'bun';
+import { buildSchema, parse, validate } from 'graphql';
 import { SignJWT } from 'jose';
 import { createApi } from '../../examples/client/src/api.ts';
 import { type AlertEvent, followAlerts } from '../../examples/client/src/follow-alerts.ts';
 import { graphql } from '../../examples/client/src/graphql.ts';
+import { ROOT } from '../../scripts/generate.ts';
 import { createAuthenticate } from '../../src/schema/authenticate.ts';
 import { commitEvent, type Stage, seedAlert, stage, until } from '../schema/support.ts';
 import { tcpProxy } from '../support/tcp-proxy.ts';
@@ -64,6 +68,17 @@ test('the example follows alerts by seq over cut connections and expired tokens'
     await on.close();
   }
 }, 120_000);
+
+test('the documents of the example are valid', async () => {
+  const schema = buildSchema(await Bun.file(join(ROOT, 'schema.graphql')).text());
+  const documents: string[] = [];
+  for await (const path of new Glob('examples/client/src/*.ts').scan(ROOT)) {
+    const text = await Bun.file(join(ROOT, path)).text();
+    documents.push(...[...text.matchAll(/graphql\(`([^`]+)`\)/g)].map((match) => match[1] ?? ''));
+  }
+  expect(documents).toHaveLength(2);
+  for (const document of documents) expect(validate(schema, parse(document))).toEqual([]);
+});
 
 test('the example ends where another attempt would end alike', async () => {
   const on = await guarded();

@@ -77,6 +77,44 @@ const refused: [name: string, code: string, query: string, says: RegExp][] = [
     /to: has to be later/,
   ],
   [
+    'a turned range of alerts',
+    'BAD_USER_INPUT',
+    ofUser('alerts(from: "2026-01-02T00:00:00Z", to: "2026-01-02T00:00:00Z") { nodes { id } }'),
+    /to: has to be later/,
+  ],
+  [
+    'a turned range of readings',
+    'BAD_USER_INPUT',
+    ofUser(
+      'device(deviceId: "dev_1") { readings(from: "2026-01-02T00:00:00Z", to: "2026-01-01T00:00:00Z") { nodes { time } } }',
+    ),
+    /to: has to be later/,
+  ],
+  [
+    'directives without end',
+    'BAD_USER_INPUT',
+    `{ me ${'@include(if: true) '.repeat(1_000)} { id } }`,
+    /token/,
+  ],
+  [
+    'a directive twice',
+    'BAD_USER_INPUT',
+    '{ me @include(if: true) @include(if: false) { id } }',
+    /only be used once/,
+  ],
+  [
+    'fragments in a ring',
+    'BAD_USER_INPUT',
+    '{ me { ...A } } fragment A on User { ...B } fragment B on User { ...A }',
+    /within itself/,
+  ],
+  [
+    'introspection without end',
+    'BAD_USER_INPUT',
+    `{ __schema { types { ${'fields { type { fields { type { '.repeat(4)} name ${'} } } }'.repeat(4)} } } }`,
+    /introspection depth/i,
+  ],
+  [
     'too many points',
     'TOO_EXPENSIVE',
     ofUser(`telemetry(keys: ["battery"], ${RANGE}, bucket: "1s") { key }`),
@@ -152,7 +190,8 @@ test('a bug says nothing of what is inside', async () => {
   });
   try {
     const { errors } = await broken.query('{ ingest { lag } }');
-    const { requestId } = errors?.[0]?.extensions as { requestId: string };
+    const requestId = errors?.[0]?.extensions.requestId as string;
+    expect(requestId).toMatch(/^[0-9a-f-]{36}$/);
     expect(errors?.[0]?.extensions).toEqual({ code: 'INTERNAL_SERVER_ERROR', requestId });
     expect(JSON.stringify(errors)).not.toContain('secret');
     expect(logged).toMatchObject([{ err: { message: 'secret of the house' }, requestId }]);
