@@ -4,7 +4,7 @@ import { type DeadLetterRow, deadLettersPage } from '../store/dead-letters-page.
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
 import { badArgument } from './errors.ts';
-import { requireOperator } from './viewer.ts';
+import { actorOf, requireOperator } from './viewer.ts';
 
 const REASON = 'Only those with this code: `BAD_JSON`.';
 const TOPIC = 'Only those sent to exactly this MQTT topic.';
@@ -154,7 +154,7 @@ function defineReplay(builder: Builder): void {
         if ((choice.ids?.length ?? 0) > MAX_IDS) {
           throw badArgument('ids', `at most ${MAX_IDS} at once; name a reason or a topic for more`);
         }
-        return createDeadLetterReplay(context)(choice, 'operator');
+        return createDeadLetterReplay(context)(choice, actorOf(context));
       },
     }),
   );

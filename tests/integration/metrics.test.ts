@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { join } from 'node:path';
 import type { MqttClient } from 'mqtt';
 import { connect, type Sql } from '../../src/store/connection.ts';
 import { startTestApp, type TestApp } from '../support/app.ts';
@@ -96,6 +97,8 @@ test('the figures are what has happened', async () => {
   expect(value('pulsegraph_log_size_bytes')).toBeGreaterThan(0);
   expect(value('process_resident_memory_bytes')).toBeGreaterThan(10e6);
   expect(value('pulsegraph_event_loop_delay_seconds{quantile="1"}')).toBeGreaterThan(0);
+  const documented = await Bun.file(join(import.meta.dir, '../../docs/operations.md')).text();
+  for (const name of found.types.keys()) expect(documented).toContain(`\`${name}\``);
   await follower.leave();
   await eventually(
     'the subscriber is gone',
