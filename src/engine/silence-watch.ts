@@ -24,6 +24,8 @@ const PAGE = 500;
 const STEP: Micros = 4 * MICROS_PER_SECOND;
 /** A look takes at most one part in so many of a lane's time, however many devices there are. */
 const SHARE_OF_TIME = 20;
+/** The log is not asked each time how many partitions it has: they may only grow. */
+const PARTITIONS_MAX_AGE_MS = 60_000;
 
 export function createSilenceWatch(
   deps: {
@@ -38,12 +40,17 @@ export function createSilenceWatch(
   const { writer, rulesFor, rules, logPartitions } = deps;
   let lookedAt: Micros = 0;
   let nextLookMs = 0;
+  let partitions = 0;
+  let countedMs = Number.NEGATIVE_INFINITY;
 
   async function* batches(watermark: Watermark, signal: AbortSignal): AsyncGenerator<Batch, void> {
     const startedMs = performance.now();
     const { coveredAt: at, flowingSince, offset } = watermark;
     const clock = { at, flowingSince, partition, offset };
-    const partitions = Math.max(partition + 1, await logPartitions());
+    if (startedMs - countedMs > PARTITIONS_MAX_AGE_MS) {
+      partitions = Math.max(partition + 1, await logPartitions());
+      countedMs = startedMs;
+    }
     let after = { userId: '', deviceId: '' };
     while (!signal.aborted) {
       const from = after;

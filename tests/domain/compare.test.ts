@@ -72,6 +72,16 @@ describe('what a rule cannot compare', () => {
   });
 });
 
+test('text of any length is compared whole, and remembered only so far', () => {
+  const threshold = 'x'.repeat(1_000);
+  expect(comparable(threshold, threshold)).toBe(threshold);
+  const longer = comparable(`${threshold}${'y'.repeat(60_000)}`, threshold) as string;
+  expect(longer).toHaveLength(1_001);
+  expect(longer).not.toBe(threshold);
+  const cut = comparable(`${'x'.repeat(999)}😀`, threshold) as string;
+  expect(cut.isWellFormed()).toBe(true);
+});
+
 test('a number longer than a double is compared as its nearest', () => {
   expect(comparable(parseJson('80.00000000000000000001'), 1)).toBe(80);
   expect(story({}, '0=80.00000000000000000001 1=81.00000000000000000001')).toBe('fired 1');
