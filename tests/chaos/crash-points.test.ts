@@ -21,15 +21,17 @@ async function survives(
   broker: 'embedded' | 'outside',
   on: 'database' | 'mqtt',
   point: HaltPoint,
+  least?: number,
 ): Promise<void> {
   stage = await crashStage({ broker });
   const { send, crashAt } = stage;
   await send(10);
   await stage.stored();
   let acknowledged: Promise<void> | undefined;
-  await crashAt(stage[on], point, () => {
+  const work = () => {
     acknowledged = send(15);
-  });
+  };
+  await crashAt(stage[on], point, { work, stored: least });
   await acknowledged;
   await stage.stored();
   await send(15);
@@ -40,6 +42,9 @@ async function survives(
 function points(of: Record<string, HaltPoint>, run: (point: HaltPoint) => Promise<void>): void {
   test.each(Object.keys(of))('%s', (name) => run(of[name] as HaltPoint), TIMEOUT_MS);
 }
+
+/** A reading that comes again because of its PUBACK is stored by then. */
+const leastAt = ({ when }: HaltPoint) => (when === 'before' ? 11 : 0);
 
 describe('kill -9 in the transaction of a batch', () => {
   points(
@@ -62,7 +67,7 @@ describe('kill -9 as the broker of its own acknowledges a reading', () => {
       'before PUBACK': { needle: PUBACK, from: 'server', when: 'before' },
       'behind PUBACK': { needle: PUBACK, from: 'server', when: 'behind' },
     },
-    (point) => survives('embedded', 'mqtt', point),
+    (point) => survives('embedded', 'mqtt', point, leastAt(point)),
   );
 });
 
@@ -72,7 +77,7 @@ describe('kill -9 as the bridge acknowledges a reading to an outside broker', ()
       'before PUBACK': { needle: PUBACK, from: 'client', when: 'before' },
       'behind PUBACK': { needle: PUBACK, from: 'client', when: 'behind' },
     },
-    (point) => survives('outside', 'mqtt', point),
+    (point) => survives('outside', 'mqtt', point, leastAt(point)),
   );
 });
 

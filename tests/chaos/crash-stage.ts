@@ -21,8 +21,17 @@ export interface CrashStage {
   send(count: number): Promise<void>;
   /** Until so many of the transitions are stored, and so is every reading sent. */
   stored(): Promise<void>;
-  /** Kills the process at that point, which `work` leads to, and starts it again. */
-  crashAt(proxy: TcpProxy, point: HaltPoint, work: () => unknown): Promise<void>;
+  /**
+   * Kills the process at that point, which `work` leads to, and starts it again.
+   *
+   * @param options.stored only when this many readings are stored; with no way to the database
+   *   it would wait in vain
+   */
+  crashAt(
+    proxy: TcpProxy,
+    point: HaltPoint,
+    options: { work: () => unknown; stored?: number },
+  ): Promise<void>;
   /** Stored once, each transition once, and each of them heard, in order, under its one id. */
   expectAllOnce(): Promise<void>;
   close(): Promise<void>;
@@ -95,11 +104,12 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
       FROM alert_events ORDER BY seq`;
   }
 
+  async function count(): Promise<number> {
+    const [row] = await sql<{ n: number }[]>`SELECT count(*) AS n FROM raw_telemetry`;
+    return row?.n ?? 0;
+  }
+
   async function stored(): Promise<void> {
-    const count = async () => {
-      const [row] = await sql<{ n: number }[]>`SELECT count(*) AS n FROM raw_telemetry`;
-      return row?.n ?? 0;
-    };
     const said = () => `${child.text.stdout}${child.text.stderr}`.slice(-3_000);
     await eventually(
       `${sent} readings`,
@@ -118,7 +128,7 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
     mqtt,
     send,
     stored,
-    async crashAt(proxy, point, work) {
+    async crashAt(proxy, point, { work, stored: least = 0 }) {
       const halted = proxy.haltAt(point);
       await work();
       await Promise.race([
@@ -127,6 +137,7 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
           throw new Error(`${String(point.needle)} was not seen`);
         }),
       ]);
+      await eventually('they are stored', async () => (await count()) >= least, WITHIN_MS);
       child.process.kill('SIGKILL');
       await child.process.exited;
       database.reset();
@@ -137,6 +148,7 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
     async expectAllOnce() {
       await stored();
       await expectForwardMoves(sql);
+      expect([...(await sql`SELECT reason, detail FROM dead_letters`)]).toEqual([]);
       const rows = await events();
       expect(rows.map(({ type, time }) => ({ type, time }))).toEqual(transitions());
       const ids = () => [...new Set(heard.map(({ json }) => json.event_id))];
