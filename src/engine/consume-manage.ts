@@ -61,8 +61,9 @@ async function operate(
   switch (operation.action) {
     case 'ACKNOWLEDGE': {
       if (await acknowledge(sql, { alert: rule, actor: ACTOR })) return [];
+      const issues = await unknown(work, rule);
       const message = 'has never raised an alert on this device: there is nothing to acknowledge';
-      return [...(await unknown(work, rule)), { path: 'rule_id', message }].slice(0, 1);
+      return issues.length > 0 ? issues : [{ path: 'rule_id', message }];
     }
     case 'SNOOZE': {
       const issues = await unknown(work, rule);

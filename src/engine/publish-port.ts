@@ -48,7 +48,7 @@ export async function sendAll(sendings: readonly Sending[], port: SendingPort): 
   if (rest.length === 0) return;
   signal.throwIfAborted();
   const first = results.find((result) => result.status === 'rejected');
-  logger.warn({ err: first?.reason, messages: rest.length }, 'config messages wait');
+  logger.warn({ err: first?.reason, messages: rest.length }, 'messages wait for the MQTT broker');
   const sinceMs = performance.now();
   for (let round = 1; rest.length > 0; round++) {
     const isLast = round >= TRIES && performance.now() - sinceMs >= patienceMs;

@@ -58,7 +58,7 @@ export interface Publisher {
 
 export function createPublisher(options: PublisherOptions): Publisher {
   const { sql, tail, model, ruleBook, name = 'pulsegraph', patienceMs } = options;
-  // Its queue holds configs while nobody is elected: one name for all replicas.
+  // Its queue holds what comes while nobody is elected: one name for all replicas.
   const session = `${name}-publisher`;
   const logger = options.logger.child({ part: 'publisher' });
   const closing = new AbortController();
@@ -67,7 +67,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let subscribed = false;
 
   async function term(signal: AbortSignal): Promise<void> {
-    // Three connections: on the incoming one a config that waits for the database holds up all
+    // Three connections: on the incoming one a message that waits for the database holds up all
     // else, and a config that the broker refuses may end the one that it is sent on.
     const connect = (use: string) =>
       options.connectMqtt({

@@ -24,6 +24,8 @@ export type ManageMessage =
 const ACTIONS = ['ACKNOWLEDGE', 'SNOOZE', 'UNSNOOZE', 'DISABLE', 'ENABLE'] as const;
 const NAMES = ['device_id', 'rule_id', 'action'] as const;
 const MAX_NAME_LENGTH = 256;
+/** Faults told at once: a broker must take the message that tells them. */
+const MAX_ISSUES = 50;
 const MICROS_PER_MINUTE = 60_000_000;
 
 /** Reads a message of users/{user}/alerts/manage. Takes any payload and never throws. */
@@ -37,7 +39,9 @@ export function readManageMessage(payload: Uint8Array): ManageMessage {
     return { kind: 'invalid', issues: [{ path: '', message }], subject: {} };
   }
   const issues: Issue[] = [];
-  const operation = readOperation(input, (path, message) => issues.push({ path, message }));
+  const operation = readOperation(input, (path, message) => {
+    if (issues.length < MAX_ISSUES) issues.push({ path, message });
+  });
   const subject = subjectOf(input);
   return operation === null || issues.length > 0
     ? { kind: 'invalid', issues, subject }

@@ -68,6 +68,12 @@ describe('every fault has its path', () => {
   });
 });
 
+test('faults without number are told up to 50', () => {
+  const many = Object.fromEntries(Array.from({ length: 9_000 }, (_, n) => [`field_${n}`, 1]));
+  const message = read({ ...on, action: 'ACKNOWLEDGE', ...many });
+  expect(message.kind === 'invalid' && message.issues.length).toBe(50);
+});
+
 test('nothing is no operation', () => {
   expect(read('')).toEqual({ kind: 'empty' });
 });

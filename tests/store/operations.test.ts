@@ -143,7 +143,7 @@ test('what fires while its snooze ends is told: by the one or by the other', asy
   for (const end of ['time', 'hand'] as const) {
     const alert = `of-${end}`;
     // Time enough for the lane to look before it is over.
-    const duration = end === 'time' ? { ...HOUR, micros: 4_000_000 } : HOUR;
+    const duration = end === 'time' ? { ...HOUR, micros: 6_000_000 } : HOUR;
     await snooze(db.sql, { rule: RULE, duration, actor });
     const { promise, resolve } = Promise.withResolvers<void>();
     // Muted by a transaction that is open yet when the snooze's time is over.
