@@ -161,19 +161,17 @@ test('followers get operations in order of seq, with what MQTT is not told', asy
   await seed('a6', 'd6');
   await on.sql`UPDATE alerts SET muted = true WHERE id = 'a6'`;
   const seen: { seq: number; type: string; muted: boolean }[] = [];
-  const leave = on
-    .client()
-    .subscribe<{ alertEvents: (typeof seen)[0] }>(
-      {
-        query:
-          'subscription { alertEvents(userId: "ann", after: 0, deviceId: "d6") { seq type muted } }',
-      },
-      {
-        next: ({ data }) => data && seen.push(data.alertEvents),
-        error: () => {},
-        complete: () => {},
-      },
-    );
+  const leave = on.client().subscribe<{ alertEvents: (typeof seen)[0] }>(
+    {
+      query:
+        'subscription { alertEvents(userId: "ann", after: 0, deviceId: "d6") { seq type muted } }',
+    },
+    {
+      next: ({ data }) => data && seen.push(data.alertEvents),
+      error: () => {},
+      complete: () => {},
+    },
+  );
   const run = (mutation: string) => as(ANN, `mutation { ${mutation} { id } }`);
   await run('acknowledgeAlert(id: "a6")');
   await Promise.all([
