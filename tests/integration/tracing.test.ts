@@ -3,44 +3,18 @@ import type { MqttClient } from 'mqtt';
 import { connect, type Sql } from '../../src/store/connection.ts';
 import { startTestApp, type TestApp } from '../support/app.ts';
 import { connectClient, listen, subscribe, telemetryTopic } from '../support/app-clients.ts';
+import { attributesOf, type ReceivedSpan, startCollector } from '../support/collector.ts';
 import { eventually } from '../support/process.ts';
 
-interface ReceivedSpan {
-  traceId: string;
-  spanId: string;
-  parentSpanId?: string;
-  name: string;
-  startTimeUnixNano: string;
-  endTimeUnixNano: string;
-  attributes: { key: string; value: Record<string, unknown> }[];
-}
-
-/** A collector: takes OTLP over HTTP in JSON. */
-const spans: ReceivedSpan[] = [];
-const services = new Set<unknown>();
-const headers: (string | null)[] = [];
-const collector = Bun.serve({
-  hostname: '127.0.0.1',
-  port: 0,
-  async fetch(request) {
-    if (new URL(request.url).pathname !== '/v1/traces') return new Response(null, { status: 404 });
-    headers.push(request.headers.get('x-team'));
-    const { resourceSpans } = JSON.parse(await request.text());
-    for (const { resource, scopeSpans } of resourceSpans) {
-      const name = resource.attributes.find(({ key }: { key: string }) => key === 'service.name');
-      services.add(name?.value.stringValue);
-      for (const scope of scopeSpans) spans.push(...scope.spans);
-    }
-    return Response.json({});
-  },
-});
+const collector = startCollector();
+const { spans } = collector;
 
 let app: TestApp;
 let sql: Sql;
 let client: MqttClient;
 beforeAll(async () => {
   app = await startTestApp({
-    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}/`,
+    OTEL_EXPORTER_OTLP_ENDPOINT: `${collector.url}/`,
     OTEL_EXPORTER_OTLP_HEADERS: 'x-team=iot%20team',
     OTEL_SERVICE_NAME: 'fleet',
     OTEL_TRACES_SAMPLER_ARG: '1',
@@ -52,7 +26,7 @@ afterAll(async () => {
   await client?.endAsync(true);
   await sql?.end({ timeout: 1 });
   await app?.remove();
-  await collector.stop(true);
+  await collector.close();
 }, 30_000);
 
 test('one trace goes from the MQTT publish through the transaction to the alert and its subscriber', async () => {
@@ -76,11 +50,7 @@ test('one trace goes from the MQTT publish through the transaction to the alert 
   await send(2, 90);
   const trace = await eventually(
     'the whole trace',
-    () => {
-      const sent = spans.find(({ name }) => name === 'send alert');
-      const whole = spans.filter(({ traceId }) => traceId === sent?.traceId);
-      return whole.length === 5 ? whole : null;
-    },
+    () => collector.traceOf('send alert', 5),
     30_000,
   );
   const [event] = follower.events;
@@ -92,10 +62,7 @@ test('one trace goes from the MQTT publish through the transaction to the alert 
     expect([child, one(child).parentSpanId]).toEqual([child, one(parent).spanId]);
   }
   expect(one('publish').parentSpanId ?? '').toBe('');
-  const attributes = (name: string) =>
-    Object.fromEntries(
-      one(name).attributes.map(({ key, value }) => [key, Object.values(value)[0]]),
-    );
+  const attributes = (name: string) => attributesOf(one(name));
   expect(attributes('publish')).toMatchObject({ 'messaging.destination.name': topic });
   expect(attributes('transaction')).toMatchObject({ 'pulsegraph.batch.transitions': 1 });
   expect(attributes('store')).toHaveProperty(['pulsegraph.offset']);
@@ -122,6 +89,6 @@ test('one trace goes from the MQTT publish through the transaction to the alert 
   );
   expect(other.map(({ name }) => name).toSorted()).toEqual(['publish', 'store', 'transaction']);
   expect(new Set(other.map(({ traceId }) => traceId)).size).toBe(1);
-  expect([...services]).toEqual(['fleet']);
-  expect(new Set(headers)).toEqual(new Set(['iot team']));
+  expect([...collector.services]).toEqual(['fleet']);
+  expect(new Set(collector.headers.map((one) => one.get('x-team')))).toEqual(new Set(['iot team']));
 }, 120_000);
