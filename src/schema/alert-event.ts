@@ -97,7 +97,6 @@ function definePush(builder: Builder): void {
       },
       resolve: (delivery, _, context) => {
         const event = delivered(delivery, context);
-        if (event.traceparent !== null) context.tracer?.delivered(event);
         const alert = context.presentAlerts.load(event);
         alert.catch(() => {});
         alertLoader(context).prime(event.alertId, alert);
@@ -157,6 +156,7 @@ async function* follow(
           context.presentAlerts.load(later).catch(() => {});
         }
       }
+      if (event.traceparent !== null) context.tracer?.delivered(event);
       yield event;
       if (signal.aborted) return;
     }
