@@ -106,8 +106,13 @@ query Ingest {
  * What GraphiQL opens with: its button offers each operation by name. One document, not one a tab:
  * its tabs swallow the first click, and for a moment after it run the operation of the tab before.
  */
-export const GRAPHIQL_OPTIONS: GraphiQLOptions = {
-  title: 'Pulsegraph',
-  subscriptionsProtocol: 'WS',
-  defaultQuery: [USERS, TELEMETRY, RULES, EXPLAIN, ALERTS, INGEST].join('\n'),
-};
+export const GRAPHIQL_DOCUMENT = [USERS, TELEMETRY, RULES, EXPLAIN, ALERTS, INGEST].join('\n');
+
+/** Its WebSocket leaves out what stands under Headers, a token too: then events come over HTTP. */
+export function graphiqlOptions(hasTokens: boolean): GraphiQLOptions {
+  return {
+    title: 'Pulsegraph',
+    subscriptionsProtocol: hasTokens ? 'SSE' : 'WS',
+    defaultQuery: GRAPHIQL_DOCUMENT,
+  };
+}

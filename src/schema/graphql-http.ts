@@ -9,7 +9,7 @@ import { type Authenticate, type Authenticated, bearerToken } from './authentica
 import { type Context, createContext, type SchemaDeps } from './context.ts';
 import { OnlyWhatADeviceMaySee } from './device-view.ts';
 import { cleaned, publicError } from './errors.ts';
-import { GRAPHIQL_OPTIONS, renderGraphiQL } from './graphiql.ts';
+import { graphiqlOptions, renderGraphiQL } from './graphiql.ts';
 import type { DocumentParams, Documents } from './persisted-documents.ts';
 import { sharedResults } from './shared-results.ts';
 import { createStreamSlots } from './stream-slots.ts';
@@ -23,6 +23,7 @@ const PREFLIGHT_SECONDS = 600;
 
 export interface GraphqlHttpOptions {
   authenticate: Authenticate;
+  hasTokens: boolean;
   /** Whether pages of other origins may read answers; which ones is decided before. */
   openToOrigins: boolean;
   /** Event streams over HTTP at a time. */
@@ -62,7 +63,7 @@ export function createGraphqlHttp(
     schema,
     graphqlEndpoint: '/graphql',
     context: (initial) => contextOf(initial as unknown as Initial),
-    graphiql: options.graphiql && GRAPHIQL_OPTIONS,
+    graphiql: options.graphiql && graphiqlOptions(options.hasTokens),
     renderGraphiQL,
     landingPage: false,
     cors: options.openToOrigins && {

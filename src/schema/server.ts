@@ -20,6 +20,8 @@ export interface ServerOptions extends Omit<SchemaDeps, 'subscriptions'> {
   figures?: readonly Figure[];
   /** Whether the process can take in and store; the reason goes to /readyz. */
   readiness: () => { ok: boolean; reason?: string };
+  /** What browsers get at `/`; null for a path that is not its own. Without, GraphiQL. */
+  dashboard?: (request: Request, pathname: string) => Promise<Response | null>;
   /** Null: whoever may ask is the operator, and only this machine may. */
   authenticate?: Authenticate | null;
   /** Of web pages that may ask, besides our own; null: any with tokens, none without. */
@@ -79,6 +81,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   const deps: SchemaDeps = { ...options, subscriptions: { open: 0 } };
   const yoga = createGraphqlHttp(deps, schema, {
     authenticate,
+    hasTokens,
     openToOrigins: origins.length > 0,
     maxStreams: limits.maxStreams,
     requestTimeoutMs: limits.requestTimeoutMs,
@@ -114,7 +117,9 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
           ? upgrade(request, server)
           : await graphql(request);
       case '/':
-        return Response.redirect('/graphql', 302);
+        return (
+          (await options.dashboard?.(request, pathname)) ?? Response.redirect('/graphql', 302)
+        );
       case '/healthz':
         return text(200, 'ok');
       case '/readyz': {
@@ -130,7 +135,10 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
           headers: { 'content-type': metrics.contentType },
         });
       default:
-        return text(404, 'not here: GraphQL is at /graphql');
+        return (
+          (await options.dashboard?.(request, pathname)) ??
+          text(404, 'not here: GraphQL is at /graphql')
+        );
     }
   }
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { Kind, parse } from 'graphql';
-import { GRAPHIQL_OPTIONS } from '../../src/schema/graphiql.ts';
+import { GRAPHIQL_DOCUMENT } from '../../src/schema/graphiql.ts';
 import {
   type Answer,
   commitEvent,
@@ -13,8 +13,7 @@ import {
 
 /** What GraphiQL opens with runs as it stands, on what the first steps of the README leave behind. */
 
-const document = GRAPHIQL_OPTIONS.defaultQuery as string;
-const operations = parse(document).definitions.flatMap((definition) =>
+const operations = parse(GRAPHIQL_DOCUMENT).definitions.flatMap((definition) =>
   definition.kind === Kind.OPERATION_DEFINITION
     ? [{ name: definition.name?.value ?? '', kind: definition.operation }]
     : [],
@@ -34,7 +33,7 @@ afterAll(() => on.close());
 
 /** The first answer, as GraphiQL asks: the whole document and the name of one operation. */
 async function answer(operationName: string): Promise<Answer> {
-  const answers = on.client().iterate({ query: document, operationName });
+  const answers = on.client().iterate({ query: GRAPHIQL_DOCUMENT, operationName });
   const first = answers.next();
   let isOver = false;
   void first.finally(() => {
