@@ -68,7 +68,7 @@ export async function runBacktest(context: Context, request: BacktestRequest): P
     readings,
     devices: deviceIds.length,
     liveEpisodes: await liveEpisodes(context, request, deviceIds),
-    notes: notesOf(request, chosen.length - deviceIds.length),
+    notes: notesOf(request, chosen, deviceIds),
   };
 }
 
@@ -137,7 +137,11 @@ function tooManyReadings({ from, to }: BacktestRequest, devices: number): Error 
   );
 }
 
-function notesOf({ draft, from }: BacktestRequest, notCovered: number): string[] {
+function notesOf(
+  { draft, from, deviceIds: named }: BacktestRequest,
+  chosen: readonly string[],
+  taken: readonly string[],
+): string[] {
   const start = formatMicros(from);
   const isSilence = isNoData(draft);
   const order = isSilence
@@ -148,7 +152,16 @@ function notesOf({ draft, from }: BacktestRequest, notCovered: number): string[]
   const begin = isSilence
     ? `A silence that began before ${start} counts from there.`
     : `Nothing before ${start} is looked at: what held there already counts from there.`;
-  const glob = JSON.stringify(draft.devices);
-  const others = `${notCovered} devices are left out: ${glob} does not match them.`;
-  return notCovered > 0 ? [order, begin, others] : [order, begin];
+  const notes = [order, begin];
+  const notCovered = chosen.length - taken.length;
+  if (notCovered > 0) {
+    const glob = JSON.stringify(draft.devices);
+    notes.push(`${notCovered} devices are left out: ${glob} does not match them.`);
+  }
+  const existing = new Set(chosen);
+  const unknown = named?.find((id) => !existing.has(id));
+  if (unknown !== undefined) {
+    notes.push(`deviceIds: there is no device ${JSON.stringify(unknown)}.`);
+  }
+  return notes;
 }
