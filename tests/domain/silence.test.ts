@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test';
-import { cases, type Happening, tell } from '../support/rule-story.ts';
+import fc from 'fast-check';
+import { cases, type Fields, type Happening, story, tell } from '../support/rule-story.ts';
 
 const MINUTE = { noData: '1m' };
 
@@ -122,5 +123,100 @@ test('a message tells the silence, and the threshold that was crossed', () => {
   expect(messageOf({ message }, '0=81.5')).toBe('pump_1 81.5 80 x');
   expect(messageOf({ message, operator: '==', threshold: true }, '0=true')).toBe(
     'pump_1 true true x',
+  );
+});
+
+/** What happens, as the story tells it; edits are rules, or null for none. */
+type Event = { at: number; what: 'hear' | '~' | '!' | 's' } | { rule: Fields | null };
+
+const RULES: (Fields | null)[] = [
+  null,
+  {},
+  { noData: '1m' },
+  { noData: '1m', message: 'other' },
+  { noData: '30s' },
+  { noData: '2m' },
+  { noData: '1m', enabled: false },
+  { noData: '1m', off: ['pump_1'] },
+  { noData: '1m', devices: 'fan*' },
+];
+
+const events: fc.Arbitrary<Event[]> = fc
+  .array(
+    fc.oneof(
+      fc.record({
+        after: fc.constantFrom(0, 1, 15, 30, 45, 60),
+        // A log may stamp an arrival a little too early.
+        what: fc.constantFrom('hear', 'hear', 'early', '~', '~', '!', 's'),
+      }),
+      fc.record({ rule: fc.constantFrom(...RULES) }),
+    ),
+    { maxLength: 25 },
+  )
+  .map((all) => {
+    let now = 100;
+    return all.map((one): Event => {
+      if ('rule' in one) return one;
+      now += one.after;
+      const { what } = one;
+      return what === 'early' ? { at: now - 20, what: 'hear' } : { at: now, what };
+    });
+  });
+
+/** From all that happened before, each time. */
+function expected(all: readonly Event[]): string[] {
+  const told: string[] = [];
+  let open: number | null = null;
+  let judged = -1;
+  for (const [index, event] of all.entries()) {
+    if ('rule' in event || event.what === '!') continue;
+    const before = all.slice(0, index + 1);
+    const clock = (count: number) =>
+      Math.max(...before.slice(0, count + 1).map((one) => ('at' in one ? one.at : 0)));
+    const ruleAt = before.findLastIndex((one) => 'rule' in one);
+    const rule = (before[ruleAt] as { rule: Fields | null } | undefined)?.rule ?? null;
+    const wait = rule && 'noData' in rule ? seconds(rule.noData as string) : null;
+    const heardAt = before.findLastIndex((one, at) => isHeard(one) && at < index);
+    const isEdited = ruleAt > judged;
+    if (heardAt < 0 && event.what !== 'hear') continue;
+    judged = index;
+    const silentFor = event.what === 'hear' ? null : event.at - clock(heardAt);
+    const end = (reason: string, at: number) => {
+      told.push(`${reason} ${at}`);
+      open = null;
+    };
+    if (open !== null && isEdited) {
+      if (rule === null) end('rule_deleted', open);
+      else if (wait === null) end('rule_edited', open);
+      else if (rule.enabled === false) end('rule_disabled', open);
+      else if (rule.off !== undefined) end('device_disabled', open);
+      else if (rule.devices !== undefined) end('rule_edited', open);
+      else if (silentFor !== null && silentFor < wait) end('rule_edited', open);
+    }
+    if (open !== null && event.what === 'hear') end('cleared', Math.max(event.at, open));
+    const isOn = rule !== null && !rule.off && !rule.devices && rule.enabled !== false;
+    if (event.what !== '~' || open !== null || wait === null || !isOn) continue;
+    const flows = before.findLast((one) => 'at' in one && one.what === '!') as { at: number };
+    const quietSince = Math.max(clock(heardAt), flows?.at ?? 0);
+    if (event.at - quietSince < wait) continue;
+    open = quietSince + wait;
+    told.push(`fired ${open} since ${quietSince}`);
+  }
+  return told;
+}
+
+const isHeard = (one: Event) => 'at' in one && one.what === 'hear';
+const seconds = (text: string) => Number.parseInt(text, 10) * (text.endsWith('m') ? 60 : 1);
+
+test('is told as the whole of what happened says, whatever is edited meanwhile', () => {
+  fc.assert(
+    fc.property(events, (all) => {
+      const happenings = all.map((one): Happening => {
+        if ('rule' in one) return one.rule;
+        return one.what === 'hear' ? `${one.at}` : `${one.what}${one.at}`;
+      });
+      expect(story(...happenings)).toBe(expected(all).join(', '));
+    }),
+    { numRuns: 2_000 },
   );
 });

@@ -12,7 +12,7 @@ import { model } from '../../src/model.ts';
 import type { DeviceState } from '../../src/store/device-state.ts';
 
 /** Fields of a rule that differ from `x > 80`, or from a bare one on missing data; `off` devices. */
-type Fields = { off?: string[]; [field: string]: unknown };
+export type Fields = { off?: string[]; [field: string]: unknown };
 
 /**
  * What happens to one device, `pump_1`, one after the other. An object or a list are the rules from
