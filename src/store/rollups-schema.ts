@@ -53,7 +53,7 @@ CREATE TABLE rollup_progress (
   generation bigint NOT NULL DEFAULT 0,
   -- Whoever writes an older reading sets a mark. Never below built_to.
   horizon timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
-  -- Set it back to 1970 to have all rollups made anew.
+  -- With all rollups truncated, set it back to 1970 to have them made anew.
   built_to timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
   kept_from timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'
 );

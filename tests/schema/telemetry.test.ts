@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { formatMicros, parseRfc3339 } from '../../src/domain/time.ts';
+import { createRollUp } from '../../src/engine/roll-up.ts';
+import { model } from '../../src/model.ts';
 import { type SeedReading, type Stage, seedDevices, seedReadings, stage } from './support.ts';
 
 let on: Stage;
@@ -226,3 +228,40 @@ test('fill and maxPoints by the API', async () => {
   expect((await ask('maxPoints: 4')).bucket).toBe('PT1H');
   expect((await ask('maxPoints: 4, bucket: "2h"')).bucket).toBe('PT2H');
 });
+
+test('all devices and keys are one statement, from the rollups where there are some', async () => {
+  const deviceIds = ['rolled_1', 'rolled_2'];
+  await seedDevices(
+    on.sql,
+    deviceIds.map((deviceId) => ({ deviceId })),
+  );
+  const time = at('2026-02-10T00:00:00Z');
+  await seedReadings(
+    on.sql,
+    Array.from({ length: 200 }, (_, n) => ({
+      deviceId: deviceIds[n % 2] as string,
+      time: time + n * 600_000_000,
+      temperature: n,
+      battery: n % 7 === 0 ? null : n % 100,
+    })),
+  );
+  const ask = async (keys: string) => {
+    const before = on.statements().length;
+    const { data, errors } = await on.query(`{ user(id: "user_1") { telemetry(
+      deviceIds: ["rolled_1", "rolled_2"], keys: ${keys}, bucket: "1d", timezone: "Asia/Kathmandu",
+      from: "2026-02-09T18:15:00Z", to: "2026-02-12T18:15:00Z") { key points { ${POINT} } } } }`);
+    expect(errors).toBeUndefined();
+    const sent = on.statements().slice(before);
+    return { series: data.user.telemetry, sent: sent.filter((text) => text.includes(model.table)) };
+  };
+  const raw = await ask('["temperature", "battery"]');
+  expect(raw.series.map(({ points }: { points: [] }) => points.length)).toEqual([2, 2, 2, 2]);
+  expect(raw.sent.length).toBe(1);
+  const { signal } = new AbortController();
+  const round = createRollUp({ sql: on.sql, model, signal });
+  while (await round()) {}
+  await on.sql`DELETE FROM raw_telemetry WHERE device_id = ANY(${`{${deviceIds}}`}::text[])`;
+  const rolled = await ask('["temperature", "battery"]');
+  expect(rolled.series).toEqual(raw.series);
+  expect(rolled.sent.length).toBe(1);
+}, 30_000);
