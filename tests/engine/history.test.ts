@@ -68,29 +68,37 @@ async function play(actions: History['actions'], stage: EngineStage): Promise<vo
     await running.proxy.close();
   }
 
-  async function write(user: string, { by, rules }: Edit): Promise<void> {
+  async function write(user: string, { by, rules, disabled }: Edit): Promise<void> {
     if (rules === null) {
       await sql`DELETE FROM user_configs WHERE user_id = ${user}`;
     } else if (by === 'SQL') {
       await sql`
-        INSERT INTO user_configs (user_id, rules) VALUES (${user}, ${sql.json(rules as never)})
-        ON CONFLICT (user_id) DO UPDATE SET rules = EXCLUDED.rules`;
+        INSERT INTO user_configs (user_id, rules, disabled)
+          VALUES (${user}, ${sql.json(rules)}, ${sql.json(disabled)})
+        ON CONFLICT (user_id) DO UPDATE SET rules = EXCLUDED.rules, disabled = EXCLUDED.disabled`;
     } else {
-      const change = () => ({ shorthands: {}, rules: rules.map(accepted) as never });
+      const change = () => ({ shorthands: {}, rules: rules as never, disabled });
       const result = await changeRules(sql, { userId: user, change, actor: 'test', model });
       if (result.kind !== 'ok') throw new Error(JSON.stringify(result));
     }
   }
 
+  /** The rules as every engine knows them; null while an engine looks at what SQL has written. */
+  async function knownToAll(user: string): Promise<RuleSet | null> {
+    const [unread] = await sql`
+      SELECT user_id FROM user_configs WHERE user_id = ${user} AND version > reviewed_version`;
+    const known = engines.map(async ({ one }) => {
+      await one.rules.refresh();
+      return (await one.rules.rulesFor([user])).get(user) as RuleSet;
+    });
+    const [first, ...others] = await Promise.all(known);
+    const isKnown = others.every(({ version }) => version === first?.version);
+    return unread === undefined && isKnown ? (first as RuleSet) : null;
+  }
+
   /** Until every engine knows the rules, and every open episode was looked at under them. */
   async function inForce(user: string): Promise<void> {
-    const known: RuleSet[] = [];
-    for (const { one } of engines) {
-      await one.rules.refresh();
-      known.push((await one.rules.rulesFor([user])).get(user) as RuleSet);
-    }
-    const ruleSet = known[0] as RuleSet;
-    expect(known.map(({ version }) => version)).toEqual(known.map(() => ruleSet.version));
+    const ruleSet = await eventually('all know the rules', () => knownToAll(user), QUIET_MS);
     await eventually(
       'open episodes are looked at',
       async () => {
@@ -149,11 +157,6 @@ async function play(actions: History['actions'], stage: EngineStage): Promise<vo
   await expectForwardMoves(sql);
 }
 
-/** Rules as an API hands them over: complete. */
-function accepted(rule: object): object {
-  return { severity: 'WARNING', ...rule };
-}
-
 async function compare({ sql, count }: EngineStage, fleet: ReturnType<typeof createNaiveFleet>) {
   const rows = await sql<
     {
@@ -162,17 +165,19 @@ async function compare({ sql, count }: EngineStage, fleet: ReturnType<typeof cre
       reason: string;
       time: number;
       started: number;
+      since: number | null;
       sequenceId: number;
     }[]
   >`
     SELECT e.user_id || '/' || e.device_id || ' ' || e.rule_id AS name, e.type, e.time,
       CASE e.type WHEN 'RESOLVED' THEN a.resolve_reason END AS reason,
+      CASE e.type WHEN 'FIRED' THEN a.holding_since END AS since,
       a.event_time AS started, a.sequence_id AS "sequenceId"
     FROM alert_events e JOIN alerts a ON a.id = e.alert_id ORDER BY e.seq`;
   const found: Record<string, Named[]> = {};
-  for (const { name, type, reason, time, started, sequenceId } of rows) {
+  for (const { name, type, reason, time, started, sequenceId, since } of rows) {
     found[name] ??= [];
-    found[name].push({ type, reason, time, startedBy: { time: started, sequenceId } });
+    found[name].push({ type, reason, time, startedBy: { time: started, sequenceId }, since });
   }
   const expected = fleet.transitions();
   expect(found).toEqual(expected);

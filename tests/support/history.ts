@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { Reading } from '../../src/domain/reading.ts';
 import { OPERATORS, type RuleSet } from '../../src/domain/rule.ts';
 import { microsAt, type Sent } from '../engine/engine-stage.ts';
-import { expectedTransitions, type Step } from './alert-oracle.ts';
+import { datedTransitions, type Step } from './alert-oracle.ts';
 
 /** What happens to a fleet, in this order. */
 export type Action =
@@ -21,7 +21,9 @@ export type Action =
 export interface Edit {
   by: 'SQL' | 'changeRules';
   /** Null deletes the config. */
-  rules: object[] | null;
+  rules: { id: string }[] | null;
+  /** Devices on which a rule is off, by its id. */
+  disabled: Record<string, string[]>;
 }
 
 /** A message as it is generated: which reading it is depends on those before it. */
@@ -44,24 +46,46 @@ const USERS = ['ann', 'bob'];
 const DEVICES = ['d1', 'd2', 'e1'];
 
 const small = fc.integer({ min: -2, max: 2 });
+const hold = fc.integer({ min: 1, max: 15 }).map((seconds) => `PT${seconds}S`);
+const seldom = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { freq: 2, nil: undefined });
+
 const rule = (id: string) =>
-  fc.record({
-    id: fc.constant(id),
-    key: fc.constantFrom('temperature', 'engine.rpm'),
-    operator: fc.constantFrom(...OPERATORS),
-    threshold: small,
-    message: fc.constant('{value} of {device_id}'),
-    enabled: fc.oneof({ weight: 6, arbitrary: fc.constant(true) }, fc.constant(false)),
-  });
+  fc
+    .record({
+      id: fc.constant(id),
+      key: fc.constantFrom('temperature', 'engine.rpm'),
+      operator: fc.constantFrom(...OPERATORS),
+      threshold: small,
+      message: fc.constant('{value} of {device_id}'),
+      severity: fc.constant('WARNING'),
+      enabled: fc.oneof({ weight: 6, arbitrary: fc.constant(true) }, fc.constant(false)),
+      devices: seldom(fc.constantFrom('d*', '?1', 'd2', 'x*')),
+      for: seldom(hold),
+      clearFor: seldom(hold),
+      /** How far behind the threshold it clears. */
+      band: seldom(fc.integer({ min: 0, max: 2 })),
+    })
+    .map(({ clearFor, band, ...one }) => {
+      const side = one.operator.startsWith('>') ? -1 : 1;
+      const hasBand = band !== undefined && /[<>]/.test(one.operator);
+      const clear = { for: clearFor, threshold: hasBand ? one.threshold + side * band : undefined };
+      const given = clear.for !== undefined || clear.threshold !== undefined;
+      return { ...one, clear: given ? clear : undefined };
+    });
 const rules = fc
   .tuple(...RULE_IDS.map((id) => fc.option(rule(id), { nil: null })))
-  .map((all) => all.filter((one) => one !== null));
+  .map((all) => all.filter((one) => one !== null).map((one) => JSON.parse(JSON.stringify(one))));
 const user = fc.constantFrom(...USERS);
-const edit: fc.Arbitrary<Edit> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ by: fc.constant('SQL' as const), rules }) },
-  { weight: 4, arbitrary: fc.record({ by: fc.constant('changeRules' as const), rules }) },
-  { weight: 1, arbitrary: fc.constant<Edit>({ by: 'SQL', rules: null }) },
-);
+const edit: fc.Arbitrary<Edit> = fc
+  .record({
+    by: fc.constantFrom('SQL' as const, 'changeRules' as const),
+    rules: fc.option(rules, { freq: 9, nil: null }),
+    off: seldom(fc.tuple(fc.constantFrom(...RULE_IDS), fc.constantFrom(...DEVICES))),
+  })
+  .map(({ by, rules: all, off: [id, device] = ['', ''] }) => {
+    const disabled = all?.some((one) => one.id === id) ? { [id]: [device] } : {};
+    return { by, rules: all, disabled };
+  });
 const given: fc.Arbitrary<Given> = fc.record({
   user,
   device: fc.constantFrom(...DEVICES),
@@ -114,7 +138,7 @@ export const history: fc.Arbitrary<History> = fc
       (one, n): Action => ({
         kind: 'edit',
         user: USERS[n] as string,
-        edit: { by: 'SQL', rules: one },
+        edit: { by: 'SQL', rules: one, disabled: {} },
       }),
     );
     return { actions: [...first, ...actions] };
@@ -126,6 +150,8 @@ export interface Named {
   reason: string | null;
   time: number;
   startedBy: { time: number; sequenceId: number };
+  /** Since when it had held, of one that fired. */
+  since: number | null;
 }
 
 /** All that was sent and changed, device by device, and what has to come of it. */
@@ -156,12 +182,12 @@ export function createNaiveFleet(): NaiveFleet {
     const of = steps.get(name) ?? { user, device, steps: [] };
     steps.set(name, of);
     // Of one dated in the future no rule takes a value, but its arrival brings the rules in force.
-    const reading = isFuture ? readingOf({ user, device, at: 0, seq: 0 }) : readingOf(one);
+    const reading = isFuture ? null : readingOf(one);
     of.steps.push({ reading, ruleSet });
   }
 
   const openOf = (all: Step[]) =>
-    RULE_IDS.some((id) => expectedTransitions(all, id).at(-1)?.type === 'FIRED');
+    RULE_IDS.some((id) => datedTransitions(all, id).at(-1)?.type === 'FIRED');
 
   return {
     take({ user, device, step, temperature, rpm, special }) {
@@ -186,16 +212,16 @@ export function createNaiveFleet(): NaiveFleet {
       ruleSets.set(user, ruleSet);
       // A device with an open episode need not send for it to end; the others learn of the rules
       // by their next reading.
-      for (const { steps: all, ...of } of steps.values()) {
-        if (of.user !== user || !openOf(all)) continue;
-        all.push({ ruleSet, reading: readingOf({ ...of, at: 0, seq: 0 }) });
+      for (const { steps: all, user: owner } of steps.values()) {
+        if (owner !== user || !openOf(all)) continue;
+        all.push({ ruleSet, reading: null });
       }
     },
     transitions() {
       const all: Record<string, Named[]> = {};
       for (const [name, { steps: of }] of steps) {
         for (const id of RULE_IDS) {
-          const named = expectedTransitions(of, id).map(({ ruleId: _, ...one }) => one);
+          const named = datedTransitions(of, id).map(({ ruleId: _, ...one }) => one);
           if (named.length > 0) all[`${name} ${id}`] = named;
         }
       }
