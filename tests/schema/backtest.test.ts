@@ -1,5 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { graphql } from 'graphql';
 import { formatMicros } from '../../src/domain/time.ts';
+import { model } from '../../src/model.ts';
+import { createContext } from '../../src/schema/context.ts';
+import { createSchema } from '../../src/schema/index.ts';
 import { type Stage, seedAlert, seedDevices, seedReadings, stage } from './support.ts';
 
 const MINUTE = 60_000_000;
@@ -171,4 +175,12 @@ test('more readings than one request may take are refused, with what to do', asy
   const { errors } = await backtest(HOT, { to: at(20_000), deviceIds: ['idle'] });
   expect(errors?.[0]?.extensions.code).toBe('TOO_EXPENSIVE');
   expect(errors?.[0]?.message).toContain('ask for a shorter range, or name fewer devices');
+  // The same, by somebody who does not wait for so long.
+  const door = { requestId: 'r', expiresAtMs: null, streams: null, timeoutMs: 100 };
+  const contextValue = createContext(on.deps, { kind: 'operator' }, door);
+  const source = `{ user(id: "user_1") { backtest(from: "${at(0)}", to: "${at(20_000)}",
+    rule: { key: "temperature", operator: GT, threshold: 80, message: "m" }) { readings } } }`;
+  const late = await graphql({ schema: createSchema(model), source, contextValue });
+  expect(late.errors?.[0]?.extensions.code).toBe('TOO_EXPENSIVE');
+  expect(late.errors?.[0]?.message).toContain('not done within the 0.1 s of a request');
 }, 120_000);
