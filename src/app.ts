@@ -31,6 +31,7 @@ import { startServer } from './schema/server.ts';
 import { type AlertEventTail, createAlertEventTail } from './store/alert-event-tail.ts';
 import { createNotifications } from './store/notifications.ts';
 import { ANOTHER_PUBLISHES, warningsOf } from './warnings.ts';
+import { createDashboard } from './web/serve.ts';
 
 /** Where a started process can be reached. */
 export interface App {
@@ -112,6 +113,8 @@ async function startParts(around: Surroundings): Promise<App> {
     tracer,
     decode: createDecoder(model, config),
     readiness: () => readiness(engine, log),
+    // Its documents are not among those persisted.
+    dashboard: config.persistedOnly === 'on' ? undefined : createDashboard({ model }),
     authenticate: authentication(config, logger),
     allowedOrigins: config.allowedOrigins,
     introspection: config.introspection === 'on',
