@@ -159,9 +159,7 @@ function notesOf(
     notes.push(`${notCovered} devices are left out: ${glob} does not match them.`);
   }
   const existing = new Set(chosen);
-  const unknown = named?.find((id) => !existing.has(id));
-  if (unknown !== undefined) {
-    notes.push(`deviceIds: there is no device ${JSON.stringify(unknown)}.`);
-  }
+  const unknown = named?.findIndex((id) => !existing.has(id)) ?? -1;
+  if (unknown >= 0) notes.push(`deviceIds.${unknown}: there is no such device.`);
   return notes;
 }

@@ -110,7 +110,7 @@ test('the range bounds what is looked at, and what is open at its end stays open
     deviceIds: ['pump_1', 'nobody'],
   });
   expect(result).toMatchObject({ readings: 63, devices: 1, episodeCount: 2, firingAtEnd: 1 });
-  expect(result.notes.at(-1)).toBe('deviceIds: there is no device "nobody".');
+  expect(result.notes.at(-1)).toBe('deviceIds.1: there is no such device.');
   expect(result).toMatchObject({ firing: 'PT13M', days: [{ count: 2, firing: 'PT13M' }] });
   expect(result.episodes).toMatchObject([
     { startedAt: at(12), resolvedAt: at(20) },
