@@ -21,7 +21,7 @@ export function defineBacktest(builder: Builder): void {
         'What a rule would have done on stored readings, by the same code that runs live; also ' +
         'where it is not enabled. TOO_EXPENSIVE above a million readings or 1,000 devices.',
       args: {
-        rule: t.arg({ type: 'RuleInput', required: true }),
+        rule: t.arg({ type: 'RuleInput', required: true, description: 'It is not stored.' }),
         from: t.arg({ type: 'DateTime', required: true, description: 'Of the earliest reading.' }),
         to: t.arg({ type: 'DateTime', required: true, description: 'Exclusive.' }),
         deviceIds: t.arg.idList({ description: "Left out: all of the user's devices." }),
