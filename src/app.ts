@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { tracingSettings } from './config/tracing.ts';
 import type { Config } from './config.ts';
 import { type Database, explained, startDatabase } from './database.ts';
 import { orAborted } from './domain/or-aborted.ts';
@@ -25,6 +24,7 @@ import {
   type Surroundings,
 } from './modes.ts';
 import { connectMqtt } from './mqtt/client.ts';
+import { openTracing } from './open-tracing.ts';
 import { createReleases, type Releases } from './releases.ts';
 import { type Authenticate, createAuthenticate } from './schema/authenticate.ts';
 import { startServer } from './schema/server.ts';
@@ -53,7 +53,6 @@ const SUBSCRIBED_WITHIN_MS = 2_000;
 const ENGINE_CLOSE_MS = 5_000;
 /** A statement of a database that hangs is not waited for: what it did not do is done again. */
 const FOLLOWER_CLOSE_MS = 500;
-const TRACES_CLOSE_MS = 4_000;
 /** It says goodbye to the broker, and gives its office back. */
 const PUBLISHER_CLOSE_MS = 2_500;
 
@@ -148,17 +147,6 @@ function takeDataFolder(config: Config, releases: Releases): string {
   const folder = openDataFolder(config.dataDir);
   releases.add('data folder', () => folder.close());
   return folder.path;
-}
-
-/** Its packages are loaded only where somebody collects traces. */
-async function openTracing(around: Surroundings): Promise<Tracer | undefined> {
-  const { config, logger, releases } = around;
-  const settings = tracingSettings(config);
-  if (settings === null) return undefined;
-  const { startTracing } = await import('./tracing.ts');
-  const tracing = startTracing({ ...settings, logger });
-  releases.add('traces', () => tracing.close(), TRACES_CLOSE_MS);
-  return tracing.tracer;
 }
 
 interface Followers {

@@ -19,6 +19,22 @@ function faultsOf(env: Env): string[] {
 }
 
 describe('values', () => {
+  test('where traces go, and how many', () => {
+    const config = loadConfig({
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
+      OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Basic%20abc=, x-team=a',
+      OTEL_TRACES_SAMPLER_ARG: '.5',
+    });
+    expect(config).toMatchObject({
+      otlpEndpoint: 'http://collector:4318',
+      otlpHeaders: { authorization: 'Basic abc=', 'x-team': 'a' },
+      otlpRatio: 0.5,
+    });
+    const faults = faultsOf({ OTEL_EXPORTER_OTLP_HEADERS: 'hush hush' });
+    expect(faults).toHaveLength(1);
+    expect(faults[0]).not.toContain('hush');
+  });
+
   test('an empty environment gives the defaults', () => {
     expect(loadConfig({})).toEqual({
       host: '127.0.0.1',
@@ -164,6 +180,7 @@ describe('faults', () => {
     ['MAX_CLOCK_SKEW', 'P1M', 'is not a duration'],
     ['LOG_MAX_BYTES', '1GB', 'write bytes, or such as 512MiB'],
     ['LOG_MAX_BYTES', '10', 'is not a size from 1MiB'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1.5', 'write a number from 0 to 1'],
     ['LOG_LEVEL', 'loud', 'write trace, debug, info, warn, error, fatal, silent'],
     ['MQTT_URL', 'broker:1883', 'is not a URL with a host, beginning with mqtt:// or mqtts://'],
     ['DATABASE_URL', 'postgres:///db', 'is not a URL with a host'],

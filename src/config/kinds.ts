@@ -18,7 +18,12 @@ export interface Kind<T> {
 }
 
 /** `parse` gives null for a text that is not `what`; `fix` says what to write instead. */
-function kind<T>(label: string, what: string, fix: string, parse: (text: string) => T | null) {
+export function kind<T>(
+  label: string,
+  what: string,
+  fix: string,
+  parse: (text: string) => T | null,
+) {
   const schema = z.string().transform((text, context) => {
     const value = parse(text);
     if (value !== null) return value;
@@ -145,36 +150,6 @@ export const webUrl: Kind<string> = {
   ),
   isUrl: true,
 };
-
-export const share: Kind<number> = kind(
-  'share, 0 to 1',
-  'a share',
-  'write a number from 0 to 1',
-  (value) => (/^(?:0|1|0?\.\d+|1\.0*|0\.0*)$/.test(value) ? Number(value) : null),
-);
-
-/** Headers of HTTP, as OpenTelemetry writes them: `name=value,name=value`, percent-encoded. */
-export const headerList: Kind<Record<string, string>> = {
-  ...kind('headers', 'a list of headers', 'write name=value, with commas between', (list) => {
-    const headers: Record<string, string> = {};
-    for (const entry of list.split(',')) {
-      const [, name, value] =
-        /^\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*([\x20-\x7e]*?)\s*$/.exec(entry) ?? [];
-      if (name === undefined || value === undefined) return null;
-      headers[name] = decoded(value);
-    }
-    return headers;
-  }),
-  isSecret: true,
-};
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
 
 /** Origins of web pages with commas between, or `*` for any. */
 export const origins: Kind<'*' | string[]> = kind(

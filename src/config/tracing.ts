@@ -1,8 +1,38 @@
 /** The settings of traces, under the names that OpenTelemetry gives them. */
 import type { Config } from '../config.ts';
 import type { TracingOptions } from '../tracing.ts';
-import { headerList, share, text, webUrl } from './kinds.ts';
+import { type Kind, kind, text, webUrl } from './kinds.ts';
 import { setting } from './setting.ts';
+
+const share: Kind<number> = kind(
+  'share, 0 to 1',
+  'a share',
+  'write a number from 0 to 1',
+  (value) => (/^(?:0|1|0?\.\d+|1\.0*|0\.0*)$/.test(value) ? Number(value) : null),
+);
+
+/** Headers of HTTP, as OpenTelemetry writes them: `name=value,name=value`, percent-encoded. */
+const headerList: Kind<Record<string, string>> = {
+  ...kind('headers', 'a list of headers', 'write name=value, with commas between', (list) => {
+    const headers: Record<string, string> = {};
+    for (const entry of list.split(',')) {
+      const [, name, value] =
+        /^\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*([\x20-\x7e]*?)\s*$/.exec(entry) ?? [];
+      if (name === undefined || value === undefined) return null;
+      headers[name] = decoded(value);
+    }
+    return headers;
+  }),
+  isSecret: true,
+};
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 export const TRACING_SETTINGS = {
   otlpEndpoint: setting(
