@@ -23,7 +23,15 @@ const eventsLoader = requestLoader<string, AlertEvent[]>(
 
 export function defineAlertEvent(builder: Builder): void {
   builder.enumType('AlertEventType', {
-    values: ['FIRED', 'RESOLVED', 'ACKNOWLEDGED', 'SNOOZED', 'UNSNOOZED', 'REMINDED'] as const,
+    description: 'What happened to an alert.',
+    values: {
+      FIRED: { description: 'It began.' },
+      RESOLVED: { description: 'It is over.' },
+      ACKNOWLEDGED: { description: 'Somebody took note of it.' },
+      SNOOZED: { description: 'Its rule keeps quiet on this device for a while.' },
+      UNSNOOZED: { description: 'A snooze was taken back.' },
+      REMINDED: { description: 'It was firing still when a snooze ended.' },
+    },
   });
   builder.objectType('AlertEvent', {
     description: 'A transition as it was then; `alert` is as it is now.',
@@ -32,14 +40,20 @@ export function defineAlertEvent(builder: Builder): void {
         type: 'SafeInt',
         description: 'Grows in the order of commits, with holes. Pass it as `after` to resume.',
       }),
-      type: t.expose('type', { type: 'AlertEventType' }),
-      status: t.expose('status', { type: 'AlertStatus' }),
+      type: t.expose('type', { type: 'AlertEventType', description: 'What happened.' }),
+      status: t.expose('status', { type: 'AlertStatus', description: 'Of the alert, after it.' }),
       time: t.expose('time', {
         type: 'DateTime',
         description: 'Event time of FIRED and RESOLVED; of all others when it was done.',
       }),
-      value: t.expose('value', { type: 'JSON', nullable: true }),
-      message: t.exposeString('message'),
+      value: t.expose('value', {
+        type: 'JSON',
+        nullable: true,
+        description: 'Of the reading that the rule looked at.',
+      }),
+      message: t.exposeString('message', {
+        description: 'Of the rule, with its values filled in.',
+      }),
       actor: t.exposeString('actor', {
         nullable: true,
         description: 'Who did it: a user, `operator` or `mqtt`; null where nobody did.',
@@ -55,6 +69,7 @@ export function defineAlertEvent(builder: Builder): void {
       }),
       alert: t.field({
         type: 'Alert',
+        description: 'As it is now.',
         resolve: async (event, _, context) => {
           const alert = await alertLoader(context).load(event.alertId);
           if (alert !== null) return alert;
@@ -66,6 +81,7 @@ export function defineAlertEvent(builder: Builder): void {
   builder.objectField('Alert', 'events', (t) =>
     t.field({
       type: ['AlertEvent'],
+      description: 'All that happened to it, by `seq`.',
       resolve: (alert, _, context) => eventsLoader(context).load(alert.id),
     }),
   );
@@ -81,10 +97,13 @@ function definePush(builder: Builder): void {
         '`after` older than retention or above the newest seq is OUT_OF_RANGE, never silence. ' +
         'Without userId an operator gets all users.',
       args: {
-        userId: t.arg.id(),
-        after: t.arg({ type: 'SafeInt' }),
-        deviceId: t.arg.id(),
-        minSeverity: t.arg({ type: 'Severity' }),
+        userId: t.arg.id({ description: 'Left out: the caller.' }),
+        after: t.arg({
+          type: 'SafeInt',
+          description: 'The `seq` of the last event that is known.',
+        }),
+        deviceId: t.arg.id({ description: 'Of this device only.' }),
+        minSeverity: t.arg({ type: 'Severity', description: 'This one and above.' }),
       },
       subscribe: async (_, args, context) => {
         const filter = {

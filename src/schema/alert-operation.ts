@@ -16,7 +16,7 @@ export function defineAlertOperation(builder: Builder): void {
     t.field({
       type: 'Alert',
       description: 'Says that somebody sees to this episode. Whoever was first stays.',
-      args: { id: t.arg.id({ required: true }) },
+      args: { id: t.arg.id({ required: true, description: 'The `id` of the alert.' }) },
       resolve: async (_, { id }, context) =>
         await operate(context, id, ({ sql, alert, actor }) =>
           acknowledge(sql, { alert: alert.id, actor }),
@@ -31,7 +31,7 @@ export function defineAlertOperation(builder: Builder): void {
         'for so long: in the place of the snooze there is, unless that ends at about the same time. ' +
         'What is firing at its end is reminded of once.',
       args: {
-        id: t.arg.id({ required: true }),
+        id: t.arg.id({ required: true, description: 'The `id` of the alert.' }),
         for: t.arg({ type: 'Duration', required: true, description: 'A year at most.' }),
       },
       resolve: async (_, { id, for: duration }, context) => {
@@ -47,7 +47,7 @@ export function defineAlertOperation(builder: Builder): void {
     t.field({
       type: 'Alert',
       description: "Ends the snooze of the alert's rule on its device, where there is one.",
-      args: { id: t.arg.id({ required: true }) },
+      args: { id: t.arg.id({ required: true, description: 'The `id` of the alert.' }) },
       resolve: async (_, { id }, context) =>
         await operate(context, id, ({ sql, alert: rule, actor }) => unsnooze(sql, { rule, actor })),
     }),

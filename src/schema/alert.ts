@@ -12,7 +12,14 @@ import {
 } from '../store/alerts-page.ts';
 import type { DeviceKey } from '../store/devices-by-key.ts';
 import type { Builder } from './builder.ts';
-import { type Connection, connectionType, page, pageComplexity } from './connection.ts';
+import {
+  AFTER,
+  type Connection,
+  connectionType,
+  FIRST,
+  page,
+  pageComplexity,
+} from './connection.ts';
 import { checkRange } from './errors.ts';
 import { requestListLoader, requestLoader } from './request-loader.ts';
 import { ruleSetLoader } from './rule-set.ts';
@@ -34,9 +41,22 @@ export function severitiesFrom(lowest: Severity): Severity[] {
 }
 
 export function defineAlert(builder: Builder): void {
-  builder.enumType('AlertStatus', { values: ['FIRING', 'RESOLVED'] as const });
+  builder.enumType('AlertStatus', {
+    description: 'How an alert stands.',
+    values: {
+      FIRING: { description: 'Its rule held when the device last sent a reading.' },
+      RESOLVED: { description: 'It is over: `resolveReason` says why.' },
+    },
+  });
   builder.enumType('ResolveReason', {
-    values: ['CLEARED', 'RULE_EDITED', 'RULE_DELETED', 'RULE_DISABLED', 'DEVICE_DISABLED'] as const,
+    description: 'Why an alert is over.',
+    values: {
+      CLEARED: { description: 'A reading came for which the rule no longer holds.' },
+      RULE_EDITED: { description: 'The rule asks for something else now.' },
+      RULE_DELETED: { description: 'The rule is gone.' },
+      RULE_DISABLED: { description: 'The rule was turned off.' },
+      DEVICE_DISABLED: { description: 'The rule was turned off on this device.' },
+    },
   });
   defineAlertType(builder);
   defineEvidence(builder);
@@ -48,10 +68,15 @@ function defineAlertType(builder: Builder): void {
   builder.objectType('Alert', {
     description: 'One episode of a rule on a device. Times are event times.',
     fields: (t) => ({
-      id: t.exposeID('id'),
-      user: t.field({ type: 'User', resolve: (alert) => ({ id: alert.userId }) }),
+      id: t.exposeID('id', { description: 'Its name among the alerts of all users. Opaque.' }),
+      user: t.field({
+        type: 'User',
+        description: 'Whose it is.',
+        resolve: (alert) => ({ id: alert.userId }),
+      }),
       device: t.field({
         type: 'Device',
+        description: 'On which it fired.',
         resolve: ({ userId, deviceId, arrivalTime }) => ({
           userId,
           deviceId,
@@ -68,33 +93,62 @@ function defineAlertType(builder: Builder): void {
           return rule === undefined ? null : { rule, ruleSet };
         },
       }),
-      ruleId: t.exposeID('ruleId'),
+      ruleId: t.exposeID('ruleId', { description: "The user's own name for the rule." }),
       ruleVersion: t.exposeInt('ruleVersion', {
         description: 'Version of the rules by which it fired.',
       }),
-      status: t.expose('status', { type: 'AlertStatus' }),
-      severity: t.expose('severity', { type: 'Severity' }),
-      message: t.exposeString('message'),
-      key: t.exposeString('key', { nullable: true }),
-      operator: t.expose('operator', { type: 'Operator', nullable: true }),
-      threshold: t.expose('threshold', { type: 'JSON', nullable: true }),
+      status: t.expose('status', { type: 'AlertStatus', description: 'How it stands now.' }),
+      severity: t.expose('severity', { type: 'Severity', description: 'Of the rule as it fired.' }),
+      message: t.exposeString('message', {
+        description: 'Of the rule, with its values filled in.',
+      }),
+      key: t.exposeString('key', { nullable: true, description: 'What the rule looked at.' }),
+      operator: t.expose('operator', {
+        type: 'Operator',
+        nullable: true,
+        description: 'How it compared.',
+      }),
+      threshold: t.expose('threshold', {
+        type: 'JSON',
+        nullable: true,
+        description: 'What it compared with.',
+      }),
       value: t.expose('value', {
         type: 'JSON',
         nullable: true,
         description: 'Of the newest reading that this episode took into account.',
       }),
-      startedAt: t.expose('startedAt', { type: 'DateTime' }),
-      lastSeenAt: t.expose('lastSeenAt', { type: 'DateTime' }),
-      resolvedAt: t.expose('resolvedAt', { type: 'DateTime', nullable: true }),
-      resolveReason: t.expose('resolveReason', { type: 'ResolveReason', nullable: true }),
-      acknowledgedAt: t.expose('acknowledgedAt', { type: 'DateTime', nullable: true }),
-      acknowledgedBy: t.exposeString('acknowledgedBy', { nullable: true }),
+      startedAt: t.expose('startedAt', { type: 'DateTime', description: 'When it fired.' }),
+      lastSeenAt: t.expose('lastSeenAt', {
+        type: 'DateTime',
+        description: 'Time of the newest reading that it took into account.',
+      }),
+      resolvedAt: t.expose('resolvedAt', {
+        type: 'DateTime',
+        nullable: true,
+        description: 'When it was over.',
+      }),
+      resolveReason: t.expose('resolveReason', {
+        type: 'ResolveReason',
+        nullable: true,
+        description: 'Why it is over.',
+      }),
+      acknowledgedAt: t.expose('acknowledgedAt', {
+        type: 'DateTime',
+        nullable: true,
+        description: 'When somebody took note of it.',
+      }),
+      acknowledgedBy: t.exposeString('acknowledgedBy', { nullable: true, description: 'Who did.' }),
       snoozedUntil: t.expose('snoozedUntil', {
         type: 'DateTime',
         nullable: true,
         description: 'While its rule is snoozed on its device, during this episode or another.',
       }),
-      evidence: t.field({ type: 'AlertEvidence', resolve: (alert) => alert }),
+      evidence: t.field({
+        type: 'AlertEvidence',
+        description: 'What made it fire.',
+        resolve: (alert) => alert,
+      }),
     }),
   });
 }
@@ -175,14 +229,14 @@ function defineLists(builder: Builder): void {
       type: Connection,
       description: 'The newest start first.',
       args: {
-        status: t.arg({ type: ['AlertStatus'] }),
-        deviceId: t.arg.id(),
-        ruleId: t.arg.id(),
-        minSeverity: t.arg({ type: 'Severity' }),
+        status: t.arg({ type: ['AlertStatus'], description: 'Left out: both.' }),
+        deviceId: t.arg.id({ description: 'Of this device only.' }),
+        ruleId: t.arg.id({ description: 'Of this rule only.' }),
+        minSeverity: t.arg({ type: 'Severity', description: 'This one and above.' }),
         from: t.arg({ type: 'DateTime', description: 'Earliest start.' }),
         to: t.arg({ type: 'DateTime', description: 'Exclusive.' }),
-        first: t.arg.int({ defaultValue: 50 }),
-        after: t.arg.string(),
+        first: t.arg.int({ defaultValue: 50, description: FIRST }),
+        after: t.arg.string({ description: AFTER }),
       },
       complexity: pageComplexity,
       resolve: (user, { deviceId, ruleId, from, to, ...args }, context) => {
@@ -195,10 +249,11 @@ function defineLists(builder: Builder): void {
   builder.objectField('Device', 'alerts', (t) =>
     t.field({
       type: Connection,
+      description: 'Of this device; the newest start first.',
       args: {
-        status: t.arg({ type: ['AlertStatus'] }),
-        first: t.arg.int({ defaultValue: 50 }),
-        after: t.arg.string(),
+        status: t.arg({ type: ['AlertStatus'], description: 'Left out: both.' }),
+        first: t.arg.int({ defaultValue: 50, description: FIRST }),
+        after: t.arg.string({ description: AFTER }),
       },
       complexity: pageComplexity,
       resolve: (device, args, context) =>
@@ -211,10 +266,10 @@ function defineLists(builder: Builder): void {
       nullable: true,
       description: 'Of all users. Operators only.',
       args: {
-        status: t.arg({ type: ['AlertStatus'] }),
-        minSeverity: t.arg({ type: 'Severity' }),
-        first: t.arg.int({ defaultValue: 50 }),
-        after: t.arg.string(),
+        status: t.arg({ type: ['AlertStatus'], description: 'Left out: both.' }),
+        minSeverity: t.arg({ type: 'Severity', description: 'This one and above.' }),
+        first: t.arg.int({ defaultValue: 50, description: FIRST }),
+        after: t.arg.string({ description: AFTER }),
       },
       complexity: pageComplexity,
       resolve: (_, args, context) => {
@@ -227,7 +282,8 @@ function defineLists(builder: Builder): void {
     t.field({
       type: 'Alert',
       nullable: true,
-      args: { id: t.arg.id({ required: true }) },
+      description: 'Null where there is none, or none that the caller may see.',
+      args: { id: t.arg.id({ required: true, description: 'The `id` of the alert.' }) },
       resolve: async (_, { id }, context) => {
         const alert = await alertLoader(context).load(id);
         return alert !== null && maySee(context, alert.userId) ? alert : null;
@@ -238,16 +294,17 @@ function defineLists(builder: Builder): void {
 
 function defineCounts(builder: Builder): void {
   builder.objectType('AlertCount', {
+    description: 'How many alerts fire with one severity.',
     fields: (t) => ({
-      severity: t.expose('severity', { type: 'Severity' }),
-      count: t.exposeInt('count'),
+      severity: t.expose('severity', { type: 'Severity', description: 'Which one.' }),
+      count: t.exposeInt('count', { description: 'How many.' }),
     }),
   });
   builder.queryField('alertCounts', (t) =>
     t.field({
       type: ['AlertCount'],
       description: 'Firing alerts, one entry for each severity; an operator gets all users.',
-      args: { userId: t.arg.id() },
+      args: { userId: t.arg.id({ description: 'Left out: the caller.' }) },
       resolve: async (_, args, context) => {
         const userId = args.userId ?? ownUser(context);
         const rows = maySee(context, userId) ? await alertCounts(context.sql, userId) : [];

@@ -17,6 +17,10 @@ export interface Connection<T> {
 
 const MAX_PAGE = 1_000;
 
+/** What the arguments of each list mean. */
+export const FIRST = 'Entries of the page: 1 to 1,000.';
+export const AFTER = '`endCursor` of the page before; left out: the first page.';
+
 /** Opaque to the caller: the fields of the last row that the order goes by. */
 export type CursorKey = readonly (string | number)[];
 

@@ -4,7 +4,7 @@ import type { DeviceRow } from '../store/device-columns.ts';
 import { type DeviceKey, devicesByKey } from '../store/devices-by-key.ts';
 import { type DevicesPage, devicesPages } from '../store/devices-page.ts';
 import type { Builder } from './builder.ts';
-import { connectionType, page, pageComplexity } from './connection.ts';
+import { AFTER, connectionType, FIRST, page, pageComplexity } from './connection.ts';
 import type { Context } from './context.ts';
 import { requestListLoader, requestLoader } from './request-loader.ts';
 
@@ -43,9 +43,16 @@ export function defineDevice(builder: Builder): void {
   builder.objectType('Device', {
     description: 'A device that has sent at least one message that was stored.',
     fields: (t) => ({
-      id: t.id({ resolve: (device) => globalId('Device', device.userId, device.deviceId) }),
+      id: t.id({
+        description: 'Its name among the devices of all users. Opaque.',
+        resolve: (device) => globalId('Device', device.userId, device.deviceId),
+      }),
       deviceId: t.exposeID('deviceId', { description: "The user's own name for it." }),
-      user: t.field({ type: 'User', resolve: (device) => ({ id: device.userId }) }),
+      user: t.field({
+        type: 'User',
+        description: 'Whose it is.',
+        resolve: (device) => ({ id: device.userId }),
+      }),
       firstSeenAt: t.field({
         type: 'DateTime',
         description: 'When its first message arrived.',
@@ -74,7 +81,8 @@ export function defineDevice(builder: Builder): void {
     device: t.field({
       type: 'Device',
       nullable: true,
-      args: { deviceId: t.arg.id({ required: true }) },
+      description: 'Null where no message of it has been stored.',
+      args: { deviceId: t.arg.id({ required: true, description: "The user's own name for it." }) },
       resolve: (user, { deviceId }, context) =>
         deviceLoader(context).load({ userId: user.id, deviceId }),
     }),
@@ -82,8 +90,8 @@ export function defineDevice(builder: Builder): void {
       type: Connection,
       description: 'By name.',
       args: {
-        first: t.arg.int({ defaultValue: 50 }),
-        after: t.arg.string(),
+        first: t.arg.int({ defaultValue: 50, description: FIRST }),
+        after: t.arg.string({ description: AFTER }),
         search: t.arg.string({ description: 'Part of the name, in any case.' }),
       },
       complexity: pageComplexity,

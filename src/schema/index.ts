@@ -26,9 +26,11 @@ import { defineUser } from './user.ts';
 /** The schema for a model: its columns become fields, its shorthands fields and arguments. */
 export function createSchema(model: Model): GraphQLSchema {
   const builder = createBuilder();
-  builder.queryType({});
-  builder.mutationType({});
-  builder.subscriptionType({});
+  builder.queryType({ description: 'What is stored, and how things stand.' });
+  builder.mutationType({ description: 'Each change is whole or not at all, one after the other.' });
+  builder.subscriptionType({
+    description: 'What happens from now on, over WebSocket or server-sent events.',
+  });
   defineScalars(builder);
   definePageInfo(builder);
   defineUser(builder);

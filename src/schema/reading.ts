@@ -5,7 +5,7 @@ import type { DeviceKey } from '../store/devices-by-key.ts';
 import { latestReadings } from '../store/latest-readings.ts';
 import { type ReadingsPage, readingsPages } from '../store/readings-page.ts';
 import type { Builder } from './builder.ts';
-import { connectionType, page, pageComplexity } from './connection.ts';
+import { AFTER, connectionType, FIRST, page, pageComplexity } from './connection.ts';
 import { badArgument, checkRange } from './errors.ts';
 import { requestListLoader, requestLoader } from './request-loader.ts';
 import { delivered, deliveries } from './subscription.ts';
@@ -27,9 +27,12 @@ export function defineReading(builder: Builder, model: Model): void {
   builder.objectType('Reading', {
     description: "One measurement: the model's columns as fields, the rest in extraData.",
     fields: (t) => ({
-      time: t.expose('time', { type: 'DateTime' }),
-      deviceId: t.exposeID('deviceId'),
-      sequenceId: t.expose('sequenceId', { type: 'SafeInt' }),
+      time: t.expose('time', { type: 'DateTime', description: 'When it was measured.' }),
+      deviceId: t.exposeID('deviceId', { description: "By which of the user's devices." }),
+      sequenceId: t.expose('sequenceId', {
+        type: 'SafeInt',
+        description: 'Given by the device: readings of one time differ in it.',
+      }),
       extraData: t.field({
         type: 'JSON',
         nullable: true,
@@ -38,7 +41,13 @@ export function defineReading(builder: Builder, model: Model): void {
       }),
     }),
   });
-  builder.enumType('Order', { values: ['ASC', 'DESC'] as const });
+  builder.enumType('Order', {
+    description: 'By time.',
+    values: {
+      ASC: { description: 'The oldest first.' },
+      DESC: { description: 'The newest first.' },
+    },
+  });
   defineColumns(builder, model);
   defineReadings(builder);
   definePush(builder);
@@ -60,6 +69,7 @@ function defineColumns(builder: Builder, model: Model): void {
       t.field({
         type: GRAPHQL_TYPE[column.type],
         nullable: column.nullable,
+        description: `The column \`${name}\` of the model.`,
         resolve: (reading) => reading.columns[name] as never,
       }),
     );
@@ -84,11 +94,11 @@ function defineReadings(builder: Builder): void {
       type: Connection,
       description: 'By time, then sequenceId; the newest first unless told otherwise.',
       args: {
-        from: t.arg({ type: 'DateTime' }),
+        from: t.arg({ type: 'DateTime', description: 'Inclusive; left out: the oldest.' }),
         to: t.arg({ type: 'DateTime', description: 'Exclusive.' }),
-        first: t.arg.int({ defaultValue: 100 }),
-        after: t.arg.string(),
-        order: t.arg({ type: 'Order', defaultValue: 'DESC' }),
+        first: t.arg.int({ defaultValue: 100, description: FIRST }),
+        after: t.arg.string({ description: AFTER }),
+        order: t.arg({ type: 'Order', defaultValue: 'DESC', description: 'By time.' }),
       },
       complexity: pageComplexity,
       resolve: (device, args, context) => {
@@ -119,7 +129,10 @@ function definePush(builder: Builder): void {
         "where this process reads the device's partition. What other processes store is read 4 " +
         'times a second and comes by time; a late reading of theirs, older than one before it, may ' +
         'be left out. A subscriber that falls too far behind is told so and ended.',
-      args: { userId: t.arg.id(), deviceId: t.arg.id({ required: true }) },
+      args: {
+        userId: t.arg.id({ description: 'Left out: the caller.' }),
+        deviceId: t.arg.id({ required: true, description: 'It may have sent nothing yet.' }),
+      },
       subscribe: (_, args, context) => {
         const device = subjectDevice(context, args);
         for (const [name, value] of Object.entries(device)) {

@@ -11,10 +11,10 @@ export function defineRuleSwitch(builder: Builder): void {
         'Turns a rule on or off, on one device or altogether; the two are apart. Off, its alerts end ' +
         'with RULE_DISABLED or DEVICE_DISABLED; on again, the next reading decides.',
       args: {
-        userId: t.arg.id(),
+        userId: t.arg.id({ description: 'Left out: the caller.' }),
         ruleId: t.arg.id({ required: true, description: 'Also that of a shorthand.' }),
         deviceId: t.arg.id({ description: 'Also of a device not seen yet.' }),
-        enabled: t.arg.boolean({ required: true }),
+        enabled: t.arg.boolean({ required: true, description: 'On, or off.' }),
         expectedVersion: t.arg.int({ description: EXPECTED_VERSION }),
       },
       resolve: async (_, { userId, ruleId, deviceId, enabled, expectedVersion }, context) =>

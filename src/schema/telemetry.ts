@@ -50,36 +50,52 @@ function asksFor(info: GraphQLResolveInfo, fields: readonly string[]): boolean {
 }
 
 export function defineTelemetry(builder: Builder): void {
-  builder.enumType('Fill', { values: ['NONE', 'NULL', 'PREVIOUS', 'LINEAR'] as const });
+  builder.enumType('Fill', {
+    description: 'What becomes of buckets without a reading.',
+    values: {
+      NONE: { description: 'They are left out.' },
+      NULL: { description: 'They are there, and their values null.' },
+      PREVIOUS: { description: 'They have the values of the bucket before.' },
+      LINEAR: { description: 'Their values lie on a line between those before and behind.' },
+    },
+  });
   builder.objectType('TelemetryPoint', {
     description: 'One bucket. `end` is exclusive.',
     fields: (t) => ({
-      start: t.expose('start', { type: 'DateTime' }),
-      end: t.expose('end', { type: 'DateTime' }),
-      count: t.exposeInt('count'),
-      avg: t.exposeFloat('avg', { nullable: true }),
-      min: t.exposeFloat('min', { nullable: true }),
-      max: t.exposeFloat('max', { nullable: true }),
-      sum: t.exposeFloat('sum', { nullable: true }),
-      first: t.exposeFloat('first', { nullable: true }),
-      last: t.exposeFloat('last', { nullable: true }),
+      start: t.expose('start', { type: 'DateTime', description: 'Inclusive.' }),
+      end: t.expose('end', { type: 'DateTime', description: 'Exclusive.' }),
+      count: t.exposeInt('count', { description: 'Readings with a value.' }),
+      avg: t.exposeFloat('avg', { nullable: true, description: 'The mean.' }),
+      min: t.exposeFloat('min', { nullable: true, description: 'The least.' }),
+      max: t.exposeFloat('max', { nullable: true, description: 'The greatest.' }),
+      sum: t.exposeFloat('sum', { nullable: true, description: 'Of all values.' }),
+      first: t.exposeFloat('first', { nullable: true, description: 'The earliest.' }),
+      last: t.exposeFloat('last', { nullable: true, description: 'The latest.' }),
       filled: t.exposeBoolean('filled', {
         description: 'True where the bucket holds no reading and fill made the value.',
       }),
     }),
   });
   builder.objectType('TelemetrySeries', {
+    description: 'One key of one device, in time buckets.',
     fields: (t) => ({
       known: t.exposeBoolean('known', {
         description: "False for a key that none of the device's newest 10,000 readings has.",
       }),
-      deviceId: t.exposeID('deviceId'),
-      key: t.exposeString('key'),
-      bucket: t.expose('bucket', { type: 'Duration' }),
-      timezone: t.expose('timezone', { type: 'TimeZone' }),
+      deviceId: t.exposeID('deviceId', { description: 'Which device.' }),
+      key: t.exposeString('key', { description: 'Which of the keys that were asked for.' }),
+      bucket: t.expose('bucket', {
+        type: 'Duration',
+        description: 'Length of each bucket; of the calendar from a day on.',
+      }),
+      timezone: t.expose('timezone', {
+        type: 'TimeZone',
+        description: 'Whose midnight begins a day.',
+      }),
       // The points have a limit of their own.
       points: t.expose('points', {
         type: ['TelemetryPoint'],
+        description: 'By time.',
         complexity: { field: 1, multiplier: 1 },
       }),
     }),
@@ -89,13 +105,29 @@ export function defineTelemetry(builder: Builder): void {
 
 function defineFields(builder: Builder): void {
   const seriesArgs = builder.args((arg) => ({
-    keys: arg.stringList({ required: true }),
-    from: arg.field({ type: 'DateTime', required: true }),
+    keys: arg.stringList({
+      required: true,
+      description: 'Numeric columns, or dotted paths into the payload: `engine.rpm`. At most 20.',
+    }),
+    from: arg.field({ type: 'DateTime', required: true, description: 'Inclusive.' }),
     to: arg.field({ type: 'DateTime', required: true, description: 'Exclusive.' }),
-    bucket: arg.field({ type: 'Duration' }),
-    maxPoints: arg.int(),
-    fill: arg.field({ type: 'Fill', defaultValue: 'NONE' }),
-    timezone: arg.field({ type: 'TimeZone', defaultValue: UTC }),
+    bucket: arg.field({
+      type: 'Duration',
+      description: 'Length of a bucket; left out: as long as `maxPoints` asks.',
+    }),
+    maxPoints: arg.int({
+      description: 'Without `bucket`: at most so many buckets, 1 to 10,000; 500 where left out.',
+    }),
+    fill: arg.field({
+      type: 'Fill',
+      defaultValue: 'NONE',
+      description: 'What becomes of buckets without a reading.',
+    }),
+    timezone: arg.field({
+      type: 'TimeZone',
+      defaultValue: UTC,
+      description: 'Whose midnight begins a day.',
+    }),
   }));
   builder.objectField('User', 'telemetry', (t) =>
     t.field({
@@ -103,7 +135,10 @@ function defineFields(builder: Builder): void {
       description:
         'Time buckets, one series per device and key; of all devices where none is named. ' +
         '`bucket` wins over `maxPoints` (default 500).',
-      args: { deviceIds: t.arg.idList(), ...seriesArgs },
+      args: {
+        deviceIds: t.arg.idList({ description: 'Left out: all, up to 1,000.' }),
+        ...seriesArgs,
+      },
       complexity: { field: 20, multiplier: 1 },
       resolve: async (user, args, context, info) => {
         const deviceIds = await chosenDevices(context, user.id, args.deviceIds ?? null);

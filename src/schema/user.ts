@@ -1,7 +1,7 @@
 import { userExists } from '../store/user-exists.ts';
 import { usersPage } from '../store/users-page.ts';
 import type { Builder } from './builder.ts';
-import { connectionType, page, pageComplexity } from './connection.ts';
+import { AFTER, connectionType, FIRST, page, pageComplexity } from './connection.ts';
 import type { Context } from './context.ts';
 import { maySee, requireOperator } from './viewer.ts';
 
@@ -20,7 +20,9 @@ export async function findUser(context: Context, id: string): Promise<User | nul
 export function defineUser(builder: Builder): void {
   builder.objectType('User', {
     description: 'Owner of devices and rules: the name in the topic.',
-    fields: (t) => ({ id: t.exposeID('id') }),
+    fields: (t) => ({
+      id: t.exposeID('id', { description: 'Its name, as in the topic `users/{user}/...`.' }),
+    }),
   });
   const Connection = connectionType(builder, 'User');
   builder.queryFields((t) => ({
@@ -34,14 +36,17 @@ export function defineUser(builder: Builder): void {
       type: 'User',
       nullable: true,
       description: 'Any user for an operator; only oneself for a user.',
-      args: { id: t.arg.id({ required: true }) },
+      args: { id: t.arg.id({ required: true, description: 'The name of the user.' }) },
       resolve: (_, { id }, context) => findUser(context, id),
     }),
     users: t.field({
       type: Connection,
       nullable: true,
       description: 'By name. Operators only.',
-      args: { first: t.arg.int({ defaultValue: 50 }), after: t.arg.string() },
+      args: {
+        first: t.arg.int({ defaultValue: 50, description: FIRST }),
+        after: t.arg.string({ description: AFTER }),
+      },
       complexity: pageComplexity,
       resolve: async (_, args, context) => {
         requireOperator(context);
