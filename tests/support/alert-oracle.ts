@@ -31,6 +31,8 @@ interface Seen {
   /** While one was open: it went on. An edit judges the last one anew. */
   goesOn: boolean;
   wentOn: boolean;
+  /** An edit had the alert go on no longer, of which it went on before: the hold begins anew. */
+  turned: boolean;
 }
 
 export function expectedTransitions(steps: readonly Step[], ruleId: string): Expected[] {
@@ -67,9 +69,10 @@ export function datedTransitions(steps: readonly Step[], ruleId: string): Dated[
     return seen[before + 1]?.time as number;
   };
   const endIfOver = (clearMicros: number, reason: string, time?: number) => {
-    const from = open as number;
-    const since = trailing((one) => !one.goesOn && seen.indexOf(one) > from - 1);
-    if ((seen.at(-1) as Seen).time - since >= clearMicros) end(reason, time);
+    const wentOnAt = seen.findLastIndex((one) => one.goesOn);
+    const turnedAt = seen.findLastIndex((one) => one.turned);
+    const since = seen[Math.max(open as number, wentOnAt + 1, turnedAt)] as Seen;
+    if ((seen.at(-1) as Seen).time - since.time >= clearMicros) end(reason, time);
   };
 
   for (const { reading, ruleSet } of steps) {
@@ -102,7 +105,9 @@ export function datedTransitions(steps: readonly Step[], ruleId: string): Dated[
     const last = seen.at(-1);
     if (last !== undefined && open === null) last.held &&= breaches(rule, last.value);
     if (last !== undefined && open !== null) {
-      last.goesOn = breaches(keeping(rule), last.value);
+      const goesOn = breaches(keeping(rule), last.value);
+      last.turned ||= last.goesOn && !goesOn;
+      last.goesOn = goesOn;
       if (!last.goesOn) endIfOver(clearMicros, 'RULE_EDITED');
     }
     if (reading === null) continue;
@@ -115,7 +120,7 @@ export function datedTransitions(steps: readonly Step[], ruleId: string): Dated[
     if (isLate) continue;
     const held = open === null && breaches(rule, value);
     const goesOn = open !== null && breaches(keeping(rule), value);
-    seen.push({ time, sequenceId, value, held, goesOn, wentOn: goesOn });
+    seen.push({ time, sequenceId, value, held, goesOn, wentOn: goesOn, turned: false });
     if (open !== null) {
       if (!goesOn) endIfOver(clearMicros, 'CLEARED', time);
       continue;

@@ -108,7 +108,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     weight: 8,
     arbitrary: fc.record({
       kind: fc.constant('send' as const),
-      given: fc.array(given, { minLength: 1, maxLength: 25 }),
+      given: fc.array(given, { minLength: 1, maxLength: 60, size: 'max' }),
     }),
   },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('edit' as const), user, edit }) },
@@ -132,7 +132,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
 );
 
 export const history: fc.Arbitrary<History> = fc
-  .tuple(rules, rules, fc.array(action, { minLength: 4, maxLength: 16 }))
+  .tuple(rules, rules, fc.array(action, { minLength: 4, maxLength: 14, size: 'max' }))
   .map(([ann, bob, actions]) => {
     const first = [ann, bob].map(
       (one, n): Action => ({
