@@ -30,6 +30,13 @@ afterAll(async () => {
   await closed.close();
 });
 
+/** Not by `rejects`, which runs the loop within the loop: Bun's client reads frames askew then. */
+const refusal = (answers: AsyncIterator<unknown>) =>
+  answers.next().then(
+    () => 'no refusal',
+    (error) => error,
+  );
+
 const JSON_TYPE = { 'content-type': 'application/json' };
 const post = (url: string, body: object, headers: Record<string, string> = {}) =>
   fetch(`${url}/graphql`, {
@@ -130,7 +137,7 @@ test('where only persisted documents are taken, nothing else is', async () => {
     const { errors } = await only.query('{ me { id } }');
     expect(errors?.[0]).toMatchObject({ message, extensions: { code: 'BAD_USER_INPUT' } });
     const socket = only.client().iterate({ query: '{ me { id } }' });
-    await expect(socket.next()).rejects.toMatchObject([{ message }]);
+    expect(await refusal(socket)).toMatchObject([{ message }]);
     const page = await fetch(`${url}/graphql`, { headers: { accept: 'text/html' } });
     expect(await page.text()).not.toContain('Pulsegraph');
   } finally {
@@ -219,11 +226,11 @@ test('WebSockets and their operations are bounded', async () => {
     const subscribe = () => client.iterate({ query: 'subscription { alertEvents { seq } }' });
     const open = [subscribe(), subscribe()].map((one) => one.next());
     for (const one of open) one.catch(() => {});
-    await expect(subscribe().next()).rejects.toMatchObject([
+    expect(await refusal(subscribe())).toMatchObject([
       { message: expect.stringContaining('at most 2 operations') },
     ]);
     const second = bounded.client().iterate({ query: '{ me { id } }' });
-    await expect(second.next()).rejects.toBeDefined();
+    expect(await refusal(second)).not.toBe('no refusal');
   } finally {
     await bounded.close();
   }

@@ -200,7 +200,8 @@ test('the official client gives up on a token that is wrong', async () => {
   const at = `${guarded.server.url.replace('http', 'ws')}/graphql`;
   const client = official(at, () => 'nonsense', closes);
   try {
-    await expect(client.iterate({ query: '{ __typename }' }).next()).rejects.toMatchObject({
+    const end = client.iterate({ query: '{ __typename }' }).next();
+    expect(await end.catch((event) => event)).toMatchObject({
       code: 4401,
       reason: 'the token is not valid here',
     });
