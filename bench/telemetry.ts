@@ -51,7 +51,7 @@ await onServer(async (serverUrl) => {
     console.error(`${name.padEnd(28)} raw ${shown(raw)}  with rollups ${shown(rolled)}`);
   }
   console.error(`${'rolling all of it up'.padEnd(28)} ${shown(builtMs)}`);
-  console.log(JSON.stringify({ unit: 'ms, median', results, builtMs }, null, 2));
+  console.log(JSON.stringify({ unit: 'ms, the fastest of several', results, builtMs }, null, 2));
   await sql.end();
   await admin.end();
 });
@@ -92,7 +92,7 @@ async function build(sql: Sql): Promise<number> {
 }
 
 async function measure(sql: Sql): Promise<number[]> {
-  const medians: number[] = [];
+  const fastest: number[] = [];
   for (const question of QUESTIONS) {
     const bucket = parseDuration(question.bucket) as Duration;
     const query = {
@@ -110,9 +110,10 @@ async function measure(sql: Sql): Promise<number[]> {
       await telemetryBuckets(sql, model, query);
       times.push(performance.now() - started);
     }
-    medians.push(times.sort((a, b) => a - b)[TIMES >> 1] as number);
+    // Other work on the machine only ever adds.
+    fastest.push(Math.min(...times));
   }
-  return medians;
+  return fastest;
 }
 
 function shown(ms: number | undefined): string {

@@ -27,7 +27,7 @@ export async function readRollupProgress(
   const [row] = await sql<RollupProgress[]>`
     SELECT generation, horizon, built_to AS "builtTo", kept_from AS "keptFrom",
       EXISTS (SELECT FROM rollup_marks) AS marked,
-      date_bin('15 minutes', least(${now}::timestamptz, (
+      date_bin('15 minutes', least(${now}::timestamptz, now(), (
         SELECT min(covered_at) FROM watermarks
         WHERE covered_at > ${now}::timestamptz - interval '6 hours')) - interval '1 hour', 'epoch'
       ) AS target

@@ -151,6 +151,21 @@ function made(deviceId: string, time: number, sequenceId = 0): TestReading {
   return { deviceId, time, sequenceId, temperature, battery: sequenceId % 100, pressure: null };
 }
 
+test('ranges that begin and end anywhere in a step', async () => {
+  const write = createTestLane(db.sql, 0);
+  await write(Array.from({ length: 150 }, (_, n) => made('a', T0 + n * MINUTE, n)));
+  await rollUpAll(db.sql, T0 + 4 * DAY);
+  await write([made('a', T0 + 40 * MINUTE, 1_000)]);
+  for (const bucket of ['1d', '15m', '1h', '100m']) {
+    for (const from of [0, 1, 14, 15, 16, 44]) {
+      for (const to of [45, 46, 59, 60, 61, 119]) {
+        const range = { from: T0 + from * MINUTE, to: T0 + to * MINUTE };
+        await expectRawAnswer(db.sql, { ...WHOLE, range, bucket });
+      }
+    }
+  }
+}, 60_000);
+
 test('at every moment while lanes write late readings and the builder follows', async () => {
   const devices = ['a', 'b', 'c'];
   let writing = devices.length;
