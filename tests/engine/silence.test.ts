@@ -161,13 +161,16 @@ describe('nobody is told of what is ours', () => {
   );
 
   test(
-    'an interruption of the intake: every silence counts anew behind it',
+    'an interruption of the intake: every silence counts anew behind it, over a restart too',
     async () => {
       const one = await stage.start();
       await writeRules(stage.sql, 'ann', [QUIET], one);
       await send(0, 'd1', 'd2', 'canary');
       await flow(5, 55);
       await flow(300, 325);
+      await stage.stored();
+      await one.stop();
+      await stage.start();
       await send(326, 'd1');
       await flow(330, 355);
       await stage.stored();

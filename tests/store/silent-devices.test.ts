@@ -142,6 +142,18 @@ describe('the devices that are silent', () => {
     );
   }, 60_000);
 
+  test('are those for which another of their rules has fired, too', async () => {
+    const rules = [15, 60].map((seconds) => ({ noData: `${seconds}s`, message: 'm' }));
+    const ruleSet = await setRules('u', { rules });
+    const state = device('u', 'd', ago(60));
+    const clock = { flowingSince: 0, partition: 0, offset: 7 };
+    const { memory, transitions } = silence(state.memory, state, ruleSet, { ...clock, at: ago(1) });
+    expect(transitions).toHaveLength(1);
+    await save([{ ...state, memory }]);
+    await db.sql.begin((tx) => writeAlerts(tx as never, transitions, []));
+    expect(await load()).toEqual(['u/d']);
+  });
+
   test('come a page after the other, each once', async () => {
     await setRules('a', { rules: [{ noData: '1m', message: 'm' }] });
     await setRules('b', {
