@@ -2,6 +2,7 @@ import type { GraphQLSchema } from 'graphql';
 import type { Model } from '../domain/model.ts';
 import { defineAlert } from './alert.ts';
 import { defineAlertEvent } from './alert-event.ts';
+import { defineAlertLists } from './alert-lists.ts';
 import { defineAlertOperation } from './alert-operation.ts';
 import { defineBacktest } from './backtest.ts';
 import { createBuilder } from './builder.ts';
@@ -45,6 +46,7 @@ export function createSchema(model: Model): GraphQLSchema {
   defineRuleChange(builder, model);
   defineBacktest(builder);
   defineAlert(builder);
+  defineAlertLists(builder);
   defineAlertEvent(builder);
   defineExplainRules(builder);
   defineAlertOperation(builder);
