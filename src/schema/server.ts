@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { StartError } from '../domain/start-error.ts';
 import { createReadingFollower } from '../engine/follow-readings.ts';
 import { type Authenticate, everybodyIsOperator } from './authenticate.ts';
 import type { SchemaDeps } from './context.ts';
 import { createGraphqlHttp } from './graphql-http.ts';
 import { createGraphqlWs, type SocketData } from './graphql-ws.ts';
 import { createSchema } from './index.ts';
+import { listen } from './listen.ts';
 import { createMetrics, type Figure } from './metrics.ts';
 import { createDocuments } from './persisted-documents.ts';
 import { foreignRequest } from './same-origin.ts';
@@ -117,9 +117,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
           ? upgrade(request, server)
           : await graphql(request);
       case '/':
-        return (
-          (await options.dashboard?.(request, pathname)) ?? Response.redirect('/graphql', 302)
-        );
+        return (await options.dashboard?.(request, pathname)) ?? Response.redirect('/graphql', 302);
       case '/healthz':
         return text(200, 'ok');
       case '/readyz': {
@@ -221,28 +219,6 @@ function doorFigures(sockets: () => number, deps: Pick<SchemaDeps, 'subscription
 function requestIdOf(headers: Headers): string {
   const given = headers.get('x-request-id') ?? '';
   return /^[\w.:-]{1,100}$/.test(given) ? given : randomUUID();
-}
-
-type ServeOptions = Omit<
-  Bun.Serve.Options<SocketData> & { websocket: Bun.WebSocketHandler<SocketData> },
-  'hostname' | 'port' | 'routes'
->;
-
-/** @throws StartError */
-function listen(
-  { host, port }: { host: string; port: number },
-  options: ServeOptions,
-): Bun.Server<SocketData> {
-  try {
-    return Bun.serve<SocketData>({ ...options, hostname: host, port } as never);
-  } catch (error) {
-    if ((error as { code?: string }).code !== 'EADDRINUSE') throw error;
-    throw new StartError(
-      'PORT_TAKEN',
-      `PORT ${port} is taken: stop the program that listens there, or set PORT to another one`,
-      { cause: error },
-    );
-  }
 }
 
 function deadlineOf<T>(ms: number, value: T): { promise: Promise<T>; cancel: () => void } {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { connect as dial } from 'node:net';
+import { SignJWT } from 'jose';
 import { createAuthenticate } from '../../src/schema/authenticate.ts';
 import { commitEvent, type Stage, seedAlert, seedDevices, stage, until } from './support.ts';
 
@@ -146,7 +147,6 @@ test('where only persisted documents are taken, nothing else is', async () => {
 });
 
 test('without introspection nothing of the schema is told', async () => {
-  const { SignJWT } = await import('jose');
   const jwt = await new SignJWT({ role: 'operator' })
     .setProtectedHeader({ alg: 'HS256' })
     .sign(new TextEncoder().encode('x'.repeat(32)));

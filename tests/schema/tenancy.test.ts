@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { execute, isObjectType, parse, subscribe } from 'graphql';
+import { createClient } from 'graphql-ws';
 import { SignJWT } from 'jose';
 import { model } from '../../src/model.ts';
 import { createAuthenticate } from '../../src/schema/authenticate.ts';
@@ -289,7 +290,6 @@ test('a device reads itself, and publishes for itself, over HTTP and WebSocket',
     const { errors } = await ask(`{ ${field} }`, device);
     expect(errors?.[0]?.message).toContain('a device asks for itself only');
   }
-  const { createClient } = await import('graphql-ws');
   const client = createClient({
     url: `${on.server.url.replace('http', 'ws')}/graphql`,
     connectionParams: { Authorization: `Bearer ${await token(device)}` },

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { type Client, createClient } from 'graphql-ws';
+import { SignJWT } from 'jose';
 import { createAuthenticate } from '../../src/schema/authenticate.ts';
 import { commitEvent, type Stage, seedAlert, stage, until } from './support.ts';
 
@@ -151,7 +152,6 @@ function official(to: string, token: () => string, log: string[]): Client {
 const SECRET = 'a secret of more than thirty-two characters';
 
 test('the official client comes back with a new token, and misses nothing', async () => {
-  const { SignJWT } = await import('jose');
   const guarded = await stage({ authenticate: createAuthenticate({ keys: { secret: SECRET } }) });
   const sign = (exp: number) =>
     new SignJWT({ sub: 'user_1', exp })
@@ -213,7 +213,6 @@ test('the official client gives up on a token that is wrong', async () => {
 }, 30_000);
 
 test('a program may bring its token in the header', async () => {
-  const { SignJWT } = await import('jose');
   const guarded = await stage({ authenticate: createAuthenticate({ keys: { secret: SECRET } }) });
   const jwt = await new SignJWT({ sub: 'ann' })
     .setProtectedHeader({ alg: 'HS256' })
