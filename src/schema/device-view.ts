@@ -1,9 +1,8 @@
 import { GraphQLError, isIntrospectionType, type ValidationRule } from 'graphql';
 
 /**
- * What a device's token may ask; every other field does not exist for it, also one that is added
- * later. A value lists fields, null is the whole type. A leaf that names its user is no secret of
- * anybody's: it is in the token.
+ * What a device's token may ask; every other type and field does not exist for it, also one that is
+ * added later. Null is a whole type: what it leads to is listed by itself.
  */
 const SEEN: Record<string, readonly string[] | null> = {
   Query: ['myDevice'],
