@@ -10,7 +10,7 @@ export interface Authenticated {
   expiresAtMs: number | null;
 }
 
-/** @throws UNAUTHENTICATED for a token that is missing, wrong or expired; UNAVAILABLE without keys */
+/** @throws UNAUTHENTICATED for a missing, wrong or expired token, UNAVAILABLE without keys */
 export type Authenticate = (token: string | null) => Promise<Authenticated>;
 
 /** Without tokens whoever may ask is the operator, which only loopback may offer. */

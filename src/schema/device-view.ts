@@ -36,7 +36,8 @@ export const OnlyWhatADeviceMaySee: ValidationRule = function OnlyWhatADeviceMay
       if (!type || isIntrospectionType(type) || field.startsWith('__')) return;
       const fields = Object.hasOwn(SEEN, type.name) ? SEEN[type.name] : [];
       if (fields === null || fields?.includes(field)) return;
-      const message = `Cannot query field "${field}" on type "${type.name}": a device asks for itself only.`;
+      const place = `"${field}" on type "${type.name}"`;
+      const message = `Cannot query field ${place}: a device asks for itself only.`;
       context.reportError(new GraphQLError(message, { nodes: node }));
     },
   };

@@ -12,7 +12,7 @@ export interface Documents {
   /**
    * The text of the document that a request is about; undefined where it names and holds none.
    *
-   * @throws NOT_FOUND for an id that is not on the list, BAD_USER_INPUT where only the list is taken
+   * @throws NOT_FOUND for an id that is not on the list, BAD_USER_INPUT where only that is taken
    */
   textOf(params: DocumentParams): string | undefined;
 }
@@ -29,7 +29,8 @@ export function createDocuments(list: Record<string, string>, only: boolean): Do
       if (known !== undefined) return known;
       if (query && (!only || texts.has(query))) return query;
       if (id !== null) {
-        const message = `there is no document ${JSON.stringify(name.slice(0, 100))} in PERSISTED_DOCUMENTS`;
+        const named = JSON.stringify(name.slice(0, 100));
+        const message = `there is no document ${named} in PERSISTED_DOCUMENTS`;
         throw apiError('NOT_FOUND', message, { http: { status: 400 } });
       }
       if (!only || !query) return undefined;

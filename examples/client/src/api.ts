@@ -5,7 +5,7 @@ import { createClient } from 'graphql-ws';
 export interface ApiOptions {
   /** `http://127.0.0.1:4000/graphql`; a WebSocket is opened at the same place. */
   url: string;
-  /** Asked for at each request and connection, so that it may be a new one; null where none is needed. */
+  /** Asked for at each request and connection: it may be a new one; null where none is needed. */
   token: () => string | null | Promise<string | null>;
 }
 
