@@ -54,10 +54,17 @@ export function drawThresholds(plot: uPlot, thresholds: readonly Threshold[]): v
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
+    ctx.setLineDash([]);
+    ctx.strokeStyle = colour('--surface');
     ctx.fillStyle = colourOf(severity);
     const isHigh = y - bbox.top < 16 * devicePixelRatio;
     const baseline = y + (isHigh ? 13 : -4) * devicePixelRatio;
-    ctx.fillText(label, bbox.left + bbox.width - 4 * devicePixelRatio, baseline);
+    const right = bbox.left + bbox.width - 4 * devicePixelRatio;
+    // In a halo, as the series may run behind it.
+    ctx.lineWidth = 4 * devicePixelRatio;
+    ctx.strokeText(label, right, baseline);
+    ctx.fillText(label, right, baseline);
+    ctx.lineWidth = devicePixelRatio;
   }
   ctx.restore();
 }

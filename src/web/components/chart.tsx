@@ -1,6 +1,6 @@
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
-import { dateTime, number } from '../state/format.ts';
+import { dateTime, number, timeTicks } from '../state/format.ts';
 import { isDark, zone } from '../state/preferences.ts';
 import type { Threshold } from '../state/rules.ts';
 import { colour, drawShades, drawThresholds, rangeWith, type Shade } from './chart-marks.ts';
@@ -135,7 +135,7 @@ function optionsOf(
       y: { range: (_plot, low, high) => rangeWith(now.current.thresholds, low, high) },
     },
     axes: [
-      { ...axis, space: 70 },
+      { ...axis, space: 80, values: (_plot, ticks, _axis, _space, step) => timeTicks(ticks, step) },
       { ...axis, size: 52, values: (_plot, ticks) => ticks.map((tick) => number(tick)) },
     ],
     series: [

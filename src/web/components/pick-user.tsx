@@ -11,6 +11,7 @@ export function PickUser({ what }: { what: string }) {
   };
   return (
     <section class="panel">
+      <h1 class="hidden">Choose a user</h1>
       <Empty title={`Whose ${what}?`}>
         <form class="together" onSubmit={pick}>
           <input

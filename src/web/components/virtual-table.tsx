@@ -58,6 +58,7 @@ export function VirtualTable<T>(props: TableProps<T>) {
       class="table-scroll"
       ref={scroller}
       aria-label={label}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: without focus no key could scroll it
       tabIndex={0}
       onScroll={({ currentTarget }) => setTop(currentTarget.scrollTop)}
     >

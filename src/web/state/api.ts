@@ -50,7 +50,12 @@ export async function request<T>(
   try {
     const response = await fetch('/graphql', {
       method: 'POST',
-      headers: { 'content-type': 'application/json', ...authorization() },
+      // As plain JSON a refusal is a 200: an input that is still being typed is no failed request.
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        ...authorization(),
+      },
       body: JSON.stringify({ query, variables }),
       signal,
     });

@@ -120,12 +120,12 @@ export const EXPLAIN = `query Explain($userId: ID!, $deviceId: ID!) {
     device(deviceId: $deviceId) {
       explainRules {
         status reason since value lateReadings snoozedUntil
-        rule { ruleId kind key operator threshold clear { threshold } severity }
+        rule { ruleId kind key operator threshold clear { threshold } noData severity }
       }
     }
   }
 }`;
-export const READINGS = (fields: string) => `subscription Readings($userId: ID, $deviceId: ID!) {
+export const readings = (fields: string) => `subscription Readings($userId: ID, $deviceId: ID!) {
   readings(userId: $userId, deviceId: $deviceId) { ${reading(fields)} }
 }`;
 

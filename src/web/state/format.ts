@@ -34,6 +34,23 @@ export function shortTime(time: string): string {
   return dateTime(now.value).startsWith(day as string) ? (clock as string) : text;
 }
 
+const DAY = 86_400;
+
+/** What stands at the ticks of a time axis, epoch seconds: the day only where it is another one. */
+export function timeTicks(ticks: readonly number[], step: number): string[] {
+  let before = '';
+  return ticks.map((tick) => {
+    const [day = '', clock = ''] = dateTime(tick * 1_000).split(' ');
+    const isNew = day !== before;
+    before = day;
+    if (step >= 365 * DAY) return day.slice(0, 4);
+    if (step >= 28 * DAY) return day.slice(0, 7);
+    if (step >= DAY) return day;
+    const time = step < 60 ? clock : clock.slice(0, 5);
+    return isNew ? `${time}\n${day}` : time;
+  });
+}
+
 const UNITS = [
   ['y', 31_536_000],
   ['d', 86_400],

@@ -17,7 +17,7 @@ export const history = signal<{ rate: number; lag: number; age: number }[]>([]);
 export const deadLetters = signal<ReasonCount[]>([]);
 
 const HISTORY = 90;
-const DEAD_LETTER_MS = 5_000;
+const DEAD_LETTER_MS = 3_000;
 const AGAIN_MS = 2_000;
 
 /** The oldest watermark of all partitions, seconds; null where none is known. */

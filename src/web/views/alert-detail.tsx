@@ -8,6 +8,7 @@ import { dateTime, show } from '../state/format.ts';
 import { poll } from '../state/live.ts';
 import { linkTo } from '../state/router.ts';
 import { conditionOf, thresholdsOf } from '../state/rules.ts';
+import { chooseUser } from '../state/session.ts';
 import { type Chartable, loadSeries } from '../state/telemetry.ts';
 import type { Alert, AlertDetail } from '../state/types.ts';
 import { sinceText, stateOf } from './alerts.tsx';
@@ -160,7 +161,11 @@ function Evidence({ alert }: { alert: AlertDetail }) {
         rows={[
           [
             'Rule',
-            <a key="rule" href={linkTo('rules', alert.ruleId)}>
+            <a
+              key="rule"
+              href={linkTo('rules', alert.ruleId)}
+              onClick={() => chooseUser(alert.user.id)}
+            >
               {kind === 'THRESHOLD' ? conditionOf({ ...alert, kind }) : alert.ruleId}
             </a>,
           ],

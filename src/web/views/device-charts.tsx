@@ -2,7 +2,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { Empty, Notice, Panel } from '../components/bits.tsx';
 import { Chart } from '../components/chart.tsx';
 import { wordsOf } from '../state/api.ts';
-import { now } from '../state/format.ts';
+import { isoSeconds, now, span } from '../state/format.ts';
 import { reconnections } from '../state/live.ts';
 import { valuesOf } from '../state/model.ts';
 import { zone } from '../state/preferences.ts';
@@ -91,7 +91,9 @@ export function DeviceCharts({ device, keys, last, rules }: ChartsProps) {
         <figure key={key}>
           <figcaption>
             <strong>{key}</strong>{' '}
-            <span class="hint">{data[0].length > 0 && `each point ${bucket}`}</span>
+            <span class="hint">
+              {data[0].length > 0 && `each point ${span(isoSeconds(bucket))}`}
+            </span>
           </figcaption>
           <Chart
             label={`${key} of ${device.deviceId}`}

@@ -1,7 +1,11 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Empty, Facts, Notice, Panel } from '../components/bits.tsx';
 import { type ApiError, request, wordsOf } from '../state/api.ts';
-import { device as deviceDocument, EXPLAIN, READINGS } from '../state/documents.ts';
+import {
+  device as deviceDocument,
+  EXPLAIN,
+  readings as readingsDocument,
+} from '../state/documents.ts';
 import { age, dateTime, show } from '../state/format.ts';
 import { follow, poll } from '../state/live.ts';
 import { numericKeys, readingFields, valuesOf } from '../state/model.ts';
@@ -86,7 +90,7 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
         <div class="device">
           <DeviceCharts device={names} keys={keys} last={last} rules={explained} />
           <aside>
-            <ExplainedRules rows={explained} />
+            <ExplainedRules user={userId} rows={explained} />
             <Panel title="Device">
               <Facts
                 rows={[
@@ -113,7 +117,7 @@ export function followReadings(
   let leave = () => {};
   const begin = () => {
     if (isOver) return;
-    leave = follow<{ readings: Reading }>(READINGS(readingFields), variables, {
+    leave = follow<{ readings: Reading }>(readingsDocument(readingFields), variables, {
       next: ({ readings: reading }) => {
         waiting.push(reading);
         if (waiting.length > 1) return;

@@ -1,6 +1,7 @@
 import { Empty, Panel, SeverityBadge } from '../components/bits.tsx';
 import { linkTo } from '../state/router.ts';
 import { conditionOf } from '../state/rules.ts';
+import { chooseUser } from '../state/session.ts';
 import type { Rule } from '../state/types.ts';
 
 export interface Explained {
@@ -14,13 +15,15 @@ export interface Explained {
 }
 
 /** Why each rule fires on this device, or does not, as the server words it. */
-export function ExplainedRules({ rows }: { rows: readonly Explained[] }) {
+export function ExplainedRules({ user, rows }: { user: string; rows: readonly Explained[] }) {
   return (
     <Panel title="Rules on this device">
       {rows.length === 0 && (
         <Empty title="No rules yet">
           <p>
-            <a href={linkTo('rules', 'new')}>Write the first</a>
+            <a href={linkTo('rules', 'new')} onClick={() => chooseUser(user)}>
+              Write the first
+            </a>
           </p>
         </Empty>
       )}
@@ -28,7 +31,9 @@ export function ExplainedRules({ rows }: { rows: readonly Explained[] }) {
         {rows.map(({ rule, status, reason }) => (
           <li key={rule.ruleId}>
             <p class="explained-head">
-              <a href={linkTo('rules', rule.ruleId)}>{conditionOf(rule)}</a>
+              <a href={linkTo('rules', rule.ruleId)} onClick={() => chooseUser(user)}>
+                {conditionOf(rule)}
+              </a>
               {status === 'FIRING' || status === 'CLEARING' ? (
                 <SeverityBadge severity={rule.severity ?? 'WARNING'} />
               ) : (

@@ -6,7 +6,7 @@ import { BACKTEST, DEVICE_NAMES } from '../state/documents.ts';
 import { isoSeconds, number, span } from '../state/format.ts';
 import { columnNames } from '../state/model.ts';
 import { thresholdsOf } from '../state/rules.ts';
-import { type Chartable, loadSeries, type Range } from '../state/telemetry.ts';
+import { type Chartable, type DeviceName, loadSeries, type Range } from '../state/telemetry.ts';
 import type { Backtest, Issue, RuleInput } from '../state/types.ts';
 import { issuesOf } from './rule-editor.tsx';
 
@@ -172,8 +172,8 @@ function Drawn(props: Tried & { user: string; device: string; draft: RuleInput }
   ];
   useEffect(() => {
     let isOver = false;
-    loadSeries({ userId: user, deviceId: device }, [key], { from, to: to + 300 }, 500).then(
-      ([one]) => !isOver && setSeries(one ?? null),
+    loadWhatIs({ userId: user, deviceId: device }, key, { from, to: to + 300 }).then(
+      (one) => !isOver && setSeries(one),
       () => !isOver && setSeries(null),
     );
     return () => {
@@ -203,6 +203,24 @@ function Drawn(props: Tried & { user: string; device: string; draft: RuleInput }
       height={160}
     />
   );
+}
+
+const MAX_POINTS = 500;
+
+/** Finer where what is stored fills a part of the range only. */
+async function loadWhatIs(
+  device: DeviceName,
+  key: string,
+  range: Range,
+): Promise<Chartable | null> {
+  const [coarse] = await loadSeries(device, [key], range, MAX_POINTS);
+  const times = coarse?.data[0] ?? [];
+  const width = isoSeconds(coarse?.bucket ?? 'PT1M');
+  if (times.length === 0 || times.length > MAX_POINTS / 4) return coarse ?? null;
+  const from = Math.max(range.from, (times[0] as number) - width);
+  const to = Math.min(range.to, (times.at(-1) as number) + width);
+  const [fine] = await loadSeries(device, [key], { from, to }, MAX_POINTS);
+  return fine ?? null;
 }
 
 /** Where less is stored than was asked for, the chart shows what there is. */

@@ -61,7 +61,7 @@ export function RuleForm({ draft, issues, onDraft }: FormProps) {
           {path} {message}
         </Notice>
       ))}
-      <Field title="Fires when" issues={of('kind')}>
+      <Field title="Fires when" isWide issues={of('kind')}>
         <select
           value={isSilence ? 'NO_DATA' : 'THRESHOLD'}
           onChange={({ currentTarget }) => choose(currentTarget.value as 'THRESHOLD' | 'NO_DATA')}

@@ -45,7 +45,11 @@ export function RuleHistory({ user, version }: { user: string; version: number }
                 by {change.actor}, {dateTime(change.changedAt)}
               </span>
             </p>
-            <p class="hint">{differences(change, changes[at + 1] ?? null)}</p>
+            <p class="hint">
+              {at + 1 < changes.length || after === null
+                ? differences(change, changes[at + 1] ?? null)
+                : ''}
+            </p>
             {change.issues.map(({ path, message }) => (
               <p key={path} class="fault">
                 <code>{path}</code> {message}
@@ -73,7 +77,7 @@ function differences(change: Change, before: Change | null): string {
   if (change.kind === 'DELETED') return 'all rules deleted';
   const [now, then] = [byId(change), byId(before)];
   const words = [...now].flatMap(([id, json]) => {
-    if (!then.has(id)) return before === null ? [] : [`${id} added`];
+    if (!then.has(id)) return [`${id} added`];
     return then.get(id) === json ? [] : [`${id} changed`];
   });
   for (const id of then.keys()) if (!now.has(id)) words.push(`${id} removed`);

@@ -24,7 +24,9 @@ export function RuleJson(props: { draft: RuleInput; onDraft: (draft: RuleInput) 
   };
   return (
     <label class="field">
-      JSON, as <code>upsertRule</code> takes it
+      <span>
+        JSON, as <code>upsertRule</code> takes it
+      </span>
       <textarea
         class="code"
         rows={Math.min(Math.max(shown.split('\n').length + 1, 6), 16)}

@@ -79,6 +79,7 @@ function TryIt({ user }: { user: string }) {
   };
   return (
     <div class="two">
+      <h1 class="hidden">Try it</h1>
       <Panel title="Publish a reading">
         <form class="form" onSubmit={(event) => event.preventDefault()}>
           <label class="field">
@@ -120,6 +121,7 @@ function TryIt({ user }: { user: string }) {
             Publish
           </Act>
           <a href={linkTo('rules', 'new')}>Write a rule that it crosses</a>
+          <a href="/graphql">Open GraphiQL</a>
         </div>
         <p class="hint">The same from a shell, as a device would send it:</p>
         <Command text={shellLine(user, deviceId, fields)} />
