@@ -22,7 +22,10 @@ export interface SilenceWatch {
 const PAGE = 500;
 /** Of the log's time: heartbeats move a quiet partition by 5 s, and a busy one is as well off. */
 const STEP: Micros = 4 * MICROS_PER_SECOND;
-/** A look takes at most one part in so many of a lane's time, however many devices there are. */
+/**
+ * A look that finds nothing takes at most one part in so many of a lane's time, however many devices
+ * there are. What is found is no reason to look less: each device fires once.
+ */
 const SHARE_OF_TIME = 20;
 /** The log is not asked each time how many partitions it has: they may only grow. */
 const PARTITIONS_MAX_AGE_MS = 60_000;
@@ -44,19 +47,21 @@ export function createSilenceWatch(
   let countedMs = Number.NEGATIVE_INFINITY;
 
   async function* batches(watermark: Watermark, signal: AbortSignal): AsyncGenerator<Batch, void> {
-    const startedMs = performance.now();
     const { coveredAt: at, flowingSince, offset } = watermark;
     const clock = { at, flowingSince, partition, offset };
-    if (startedMs - countedMs > PARTITIONS_MAX_AGE_MS) {
+    if (performance.now() - countedMs > PARTITIONS_MAX_AGE_MS) {
       partitions = Math.max(partition + 1, await logPartitions());
-      countedMs = startedMs;
+      countedMs = performance.now();
     }
     let after = { userId: '', deviceId: '' };
     while (!signal.aborted) {
       const from = after;
       const load = (sql: Sql) =>
         loadSilentDevices(sql, { clock, partitions, after: from, limit: PAGE });
+      const startedMs = performance.now();
       const page = await writer.query('reading the silent devices', load);
+      const nowMs = performance.now();
+      nextLookMs = nowMs + SHARE_OF_TIME * (nowMs - startedMs);
       const last = page.at(-1);
       if (last === undefined) break;
       after = last;
@@ -71,8 +76,6 @@ export function createSilenceWatch(
       if (batch.devices.size > 0) yield batch;
     }
     lookedAt = at;
-    const nowMs = performance.now();
-    nextLookMs = nowMs + SHARE_OF_TIME * (nowMs - startedMs);
   }
 
   return {

@@ -198,3 +198,29 @@ test('where nobody has such a rule nothing is asked', async () => {
   isWatched = true;
   expect(watch.isDue(watermark)).toBe(true);
 });
+
+test('a look makes a batch of those that fire, and asks once for the partitions', async () => {
+  const ruleSet = await setRules('u', { rules: [{ noData: '1m', message: 'm' }] });
+  await save(['d1', 'd2', 'd3'].map((id, n) => device('u', id, ago(n === 1 ? 59 : 60))));
+  let asked = 0;
+  const watch = createSilenceWatch(
+    {
+      writer: { query: (_, work) => work(db.sql) },
+      rulesFor: async () => new Map([['u', ruleSet]]),
+      rules: { watchSilence: () => true },
+      logPartitions: async () => ++asked,
+    },
+    { partition: 0 },
+  );
+  const watermark = { offset: 7, coveredAt: NOW, flowingSince: 0 };
+  const { signal } = new AbortController();
+  for (const _ of [1, 2]) {
+    const batches = await Array.fromAsync(watch.batches(watermark, signal));
+    expect(batches.map(({ devices }) => [...devices.keys()])).toEqual([['u/d1', 'u/d3']]);
+    expect(batches[0]?.ruleVersions).toEqual(new Map([['u', ruleSet.version]]));
+    expect(batches[0]).toMatchObject({ records: 0, lastOffset: -1 });
+  }
+  expect(asked).toBe(1);
+  // Until the log has moved on.
+  expect(watch.isDue({ ...watermark, coveredAt: NOW + MICROS_PER_SECOND })).toBe(false);
+});
