@@ -80,9 +80,10 @@ export async function useKafka(
         waitForLeaders: false,
         topics: [{ topic, numPartitions, replicationFactor: -1, configEntries }],
       });
+      // All of it, with leaders that answer: a group that sees it grow begins again.
       await eventually('the topic is there', () =>
-        admin.fetchTopicMetadata({ topics: [topic] }).then(
-          () => true,
+        admin.fetchTopicOffsets(topic).then(
+          (offsets) => offsets.length === numPartitions,
           () => false,
         ),
       );
