@@ -92,6 +92,7 @@ describe.skipIf(!canRun)('the dashboard', () => {
         await page.getByRole('button', { name: 'Sign out' }).click();
         await page.getByLabel('Token').fill(await tokenOf('--role', 'operator'));
         await page.getByRole('button', { name: 'Sign in' }).click();
+        await page.getByRole('link', { name: 'Overview' }).click();
         await page.getByRole('link', { name: 'try_it' }).waitFor();
         await page.getByRole('combobox', { name: 'User' }).waitFor();
         // A refused token is a 401, which the browser names too.

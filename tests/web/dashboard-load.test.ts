@@ -119,7 +119,7 @@ async function measured(page: Page, title: string, work: () => Promise<void>): P
       requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);
-    const body = document.querySelector('table.virtual tbody') as HTMLElement;
+    const body = document.querySelector('table.virtual tbody') as HTMLTableSectionElement;
     new MutationObserver(() => {
       seen.renderings++;
       seen.mostRows = Math.max(seen.mostRows, body.rows.length);

@@ -6,6 +6,8 @@ export interface TableColumn<T> {
   title: string;
   /** Figures stand to the right. */
   isNumeric?: boolean;
+  /** Of the column; without, it shares what is left. Fixed, so that scrolling moves no column. */
+  width?: 'short' | 'medium' | 'long';
   /** Left out on narrow screens. */
   isMinor?: boolean;
   cell: (row: T) => ComponentChildren;
@@ -121,8 +123,8 @@ function HeadCell<T>({ column, sorting, onSort }: TableProps<T> & { column: Tabl
   );
 }
 
-function cellClass<T>({ isNumeric, isMinor }: TableColumn<T>): string {
-  return `${isNumeric ? 'num' : ''} ${isMinor ? 'minor' : ''}`.trim();
+function cellClass<T>({ isNumeric, isMinor, width }: TableColumn<T>): string {
+  return `${isNumeric ? 'num' : ''} ${isMinor ? 'minor' : ''} ${width ?? ''}`.trim();
 }
 
 /** By the sorted column; rows without a value are last, whichever way. */

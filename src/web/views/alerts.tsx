@@ -28,6 +28,7 @@ function columnsFor(isAll: boolean): TableColumn<Alert>[] {
   return [
     {
       id: 'severity',
+      width: 'medium',
       title: 'Severity',
       sort: ({ severity }) => RANK[severity],
       cell: ({ severity }) => <SeverityBadge severity={severity} />,
@@ -41,6 +42,7 @@ function columnsFor(isAll: boolean): TableColumn<Alert>[] {
     ...(isAll ? [{ id: 'user', title: 'User', sort: userOf, cell: userOf, isMinor: true }] : []),
     {
       id: 'value',
+      width: 'short',
       title: 'Value',
       isNumeric: true,
       isMinor: true,
@@ -48,12 +50,19 @@ function columnsFor(isAll: boolean): TableColumn<Alert>[] {
     },
     {
       id: 'started',
+      width: 'long',
       title: 'Since',
       isNumeric: true,
       sort: ({ startedAt }) => startedAt,
       cell: ({ startedAt }) => <span title={dateTime(startedAt)}>{shortTime(startedAt)}</span>,
     },
-    { id: 'state', title: 'State', cell: (alert) => <span class="badge">{stateOf(alert)}</span> },
+    {
+      id: 'state',
+      title: 'State',
+      width: 'medium',
+      isMinor: true,
+      cell: (alert) => <span class="badge">{stateOf(alert)}</span>,
+    },
   ];
 }
 

@@ -105,8 +105,10 @@ function columnsFor(isAll: boolean): TableColumn<DeviceRow>[] {
       ),
     },
     ...(isAll ? [{ id: 'user', title: 'User', sort: userOf, cell: userOf, isMinor: true }] : []),
-    ...columnNames.map((name) => ({
+    ...columnNames.map((name, at) => ({
       id: name,
+      width: 'medium' as const,
+      isMinor: at > 0,
       title: name.replaceAll('_', ' '),
       isNumeric: true,
       sort: (row: DeviceRow) => sortable(row.latest?.[fieldName(name)]),
@@ -115,12 +117,19 @@ function columnsFor(isAll: boolean): TableColumn<DeviceRow>[] {
     { id: 'other', title: 'Other values', isMinor: true, cell: otherValues },
     {
       id: 'age',
+      width: 'short',
       title: 'Last seen',
       isNumeric: true,
       sort: (row) => row.lastSeenAt,
       cell: (row) => <span title={row.lastSeenAt ?? ''}>{age(row.lastSeenAt)}</span>,
     },
-    { id: 'alerts', title: 'Alerts', isNumeric: true, cell: (row) => <Firing row={row} /> },
+    {
+      id: 'alerts',
+      title: 'Alerts',
+      width: 'medium',
+      isNumeric: true,
+      cell: (row) => <Firing row={row} />,
+    },
   ];
 }
 
