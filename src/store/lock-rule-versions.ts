@@ -13,22 +13,31 @@ const LOCK_TIMEOUT_MS = 2_000;
 
 /**
  * The versions in force of these users, locked against change until the transaction ends, in the
- * order of user_id; 55P03 where another holds one of them for over 2 s. It is `RuleSet.version` as `readRuleConfigs` gives it: for a deleted config the
- * version of its deletion, 0 for a user who never had one.
+ * order of user_id; 55P03 where another holds one of them for over 2 s. It is `RuleSet.version` as
+ * `readRuleConfigs` gives it: for a deleted config the version of its deletion, 0 for a user who
+ * never had one. All in one message: what is sent behind it may be a COPY, and then the client
+ * takes no statement more. The second SELECT has the deletion that the first may have waited for.
  */
 export async function lockRuleVersions(
   tx: TransactionSql,
   userIds: Iterable<string>,
 ): Promise<Map<string, number>> {
   const ids = [...new Set(userIds)];
+  const these = `ANY(${literal(textArray(ids))}::text[])`;
   const answers = await tx.unsafe(
     `SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS};
      SELECT user_id, accepted_version FROM user_configs
-     WHERE user_id = ANY(${literal(textArray(ids))}::text[])
-     ORDER BY user_id FOR SHARE;
+     WHERE user_id = ${these} ORDER BY user_id FOR SHARE;
+     SELECT user_id, max(version) AS accepted_version FROM rule_changes c
+     WHERE kind = 'DELETED' AND user_id = ${these}
+       AND NOT EXISTS (SELECT FROM user_configs u WHERE u.user_id = c.user_id)
+     GROUP BY user_id;
      SET LOCAL lock_timeout = ${STATEMENT_TIMEOUT_MS}`,
   );
-  return await withDeleted(tx, ids, answers[1] as unknown as VersionRow[]);
+  const [, inForce, deleted] = answers as unknown as [unknown, VersionRow[], VersionRow[]];
+  const versions = new Map(ids.map((id) => [id, 0]));
+  for (const row of [...inForce, ...deleted]) versions.set(row.user_id, row.accepted_version);
+  return versions;
 }
 
 /** The same without the lock: they may change with the next commit of another. */
