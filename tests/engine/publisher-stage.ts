@@ -48,7 +48,7 @@ export class PublisherStage {
   }: {
     wait?: boolean;
     name?: string;
-    refuses?: (topic: string, text: string) => boolean;
+    refuses?: (topic: string, text: string) => boolean | Promise<boolean>;
     losesAnswer?: (topic: string) => boolean;
   } = {}): Promise<Publisher> {
     const { sql, db } = this;
@@ -69,7 +69,7 @@ export class PublisherStage {
             if (losesAnswer(message.topic)) throw new Error('killed before its PUBACK');
           });
         client.publish = async (topic, payload, how) => {
-          if (refuses(topic, payload.toString())) throw new Error('not authorized');
+          if (await refuses(topic, payload.toString())) throw new Error('not authorized');
           await publish(topic, payload, how);
         };
         return client;
