@@ -15,6 +15,8 @@ interface Active<R extends Rule> {
 }
 
 export interface ActiveThreshold extends Active<ThresholdRule> {
+  /** The names in its key. */
+  path: readonly string[];
   forMicros: Micros;
   /** An open episode goes on while `value operator keepThreshold`. */
   keepThreshold: Scalar;
@@ -32,6 +34,7 @@ export function activeThreshold(
   return {
     rule,
     measures: `${rule.key} ${rule.operator}`,
+    path: rule.key.split('.'),
     disabledDevices: new Set(disabledDevices),
     forMicros: microsOf(rule.for),
     keepThreshold: rule.clear?.threshold ?? rule.threshold,

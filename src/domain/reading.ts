@@ -17,13 +17,20 @@ export interface Reading<C extends Columns = Columns> {
 /**
  * The value under a rule key: a declared column, else a dotted path into the other fields. A field
  * whose name itself holds the dots wins over the path. Undefined when there is none.
+ *
+ * @param path the key's names, where they are known already
  */
-export function valueAt(reading: Reading, key: string): JsonValue | undefined {
+export function valueAt(
+  reading: Reading,
+  key: string,
+  path: readonly string[] = key.split('.'),
+): JsonValue | undefined {
   if (Object.hasOwn(reading.columns, key)) return reading.columns[key];
   if (reading.extra === null) return undefined;
   if (Object.hasOwn(reading.extra, key)) return reading.extra[key];
+  if (path.length === 1) return undefined;
   let value: JsonValue | undefined = reading.extra;
-  for (const name of key.split('.')) {
+  for (const name of path) {
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name))
       return undefined;
     value = (value as JsonObject)[name];

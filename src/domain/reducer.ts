@@ -40,7 +40,7 @@ export function evaluate(
   for (const active of ruleSet.thresholds) {
     if (!watches(active, reading.deviceId)) continue;
     const { rule } = active;
-    const value = comparable(valueAt(reading, rule.key), rule.threshold);
+    const value = comparable(valueAt(reading, rule.key, active.path), rule.threshold);
     if (value === null) continue;
     const state = rules[rule.id];
     if (state !== undefined && !isAfter(reading, state)) {

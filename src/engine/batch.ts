@@ -1,5 +1,7 @@
 import type { Held, Transition } from '../domain/alert.ts';
+import type { Reading } from '../domain/reading.ts';
 import { MICROS_PER_SECOND, type Micros } from '../domain/time.ts';
+import { deviceKey } from '../domain/topic.ts';
 import type { StoredReading } from '../store/copy-readings.ts';
 import type { DeviceState } from '../store/device-state.ts';
 import type { DeadLetter } from '../store/write-dead-letters.ts';
@@ -45,7 +47,10 @@ export interface Batch {
   ruleVersions: Map<string, number>;
   /** Holds records at or below the watermark, so its readings are probably stored already. */
   replay: boolean;
-  keys: Set<string>;
+  /** Of each device the last reading, until one comes out of order. */
+  last: Map<string, Reading>;
+  /** Of all readings, from then on. */
+  keys: Set<string> | null;
   /** Records whose messages are followed; none but where traces are collected. */
   followed: FollowedRecord[];
   /** When its transaction began and ended, once it is committed: milliseconds, monotonic. */
@@ -69,7 +74,8 @@ export function createBatch(): Batch {
     deadLetters: [],
     ruleVersions: new Map(),
     replay: false,
-    keys: new Set(),
+    last: new Map(),
+    keys: null,
     followed: [],
     written: null,
   };
@@ -90,15 +96,37 @@ export function coverArrival(batch: Batch, arrival: Micros): void {
 
 /** Adds a reading unless one with its key is in the batch: COPY would refuse the second one. */
 export function addReading(batch: Batch, row: BatchedReading): void {
-  const { time, userId, deviceId, sequenceId } = row.reading;
-  // Neither name holds a slash, so the key is unambiguous.
-  const key = `${time}/${sequenceId}/${userId}/${deviceId}`;
-  if (batch.keys.has(key)) {
+  if (isTwice(batch, row.reading)) {
     batch.duplicates++;
     return;
   }
-  batch.keys.add(key);
   batch.readings.push(row);
+}
+
+/** While a device's readings come in order, its last one tells; after that all keys are kept. */
+function isTwice(batch: Batch, reading: Reading): boolean {
+  if (batch.keys === null) {
+    const device = deviceKey(reading);
+    const last = batch.last.get(device);
+    if (last === undefined || isBefore(last, reading)) {
+      batch.last.set(device, reading);
+      return false;
+    }
+    batch.keys = new Set(batch.readings.map((row) => readingKey(row.reading)));
+  }
+  const key = readingKey(reading);
+  if (batch.keys.has(key)) return true;
+  batch.keys.add(key);
+  return false;
+}
+
+function isBefore(a: Reading, b: Reading): boolean {
+  return a.time === b.time ? a.sequenceId < b.sequenceId : a.time < b.time;
+}
+
+/** Neither name holds a slash, so it is unambiguous. */
+function readingKey({ time, userId, deviceId, sequenceId }: Reading): string {
+  return `${time}/${sequenceId}/${userId}/${deviceId}`;
 }
 
 /** A thousand payloads of the largest size would be more than one statement should carry. */

@@ -32,6 +32,7 @@ const ONE_DAY = 86_400 * MICROS_PER_SECOND;
 const FIRST_MILLISECONDS = 1e11;
 /** A key of this size still fits the index of its table, with room to spare. */
 const MAX_NAME_BYTES = 256;
+const MAX_KNOWN_TOPICS = 10_000;
 /**
  * Far from where Postgres refuses (some thousands), and from where JSON.stringify leaves its fast
  * path: 60 KB of brackets would take it half a second.
@@ -96,7 +97,19 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
     }
   }
 
+  /** Devices send to one topic again and again. */
+  const knownTopics = new Map<string, TopicNames>();
+
   function namesIn(topic: string): TopicNames {
+    const known = knownTopics.get(topic);
+    if (known !== undefined) return known;
+    const names = readNames(topic);
+    if (knownTopics.size >= MAX_KNOWN_TOPICS) knownTopics.clear();
+    knownTopics.set(topic, names);
+    return names;
+  }
+
+  function readNames(topic: string): TopicNames {
     const names = pattern.match(topic);
     if (names === null) return reject('BAD_TOPIC', `the topic is not of the form ${model.topic}`);
     for (const name of [names.userId, names.deviceId]) {
@@ -122,10 +135,11 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
     for (const name of Object.keys(payload)) {
       if (declared.has(name)) continue;
       // Without a prototype, "__proto__" is a name like any other.
-      extra ??= Object.create(null) as JsonObject;
+      extra ??= { __proto__: null } as unknown as JsonObject;
       extra[name] = payload[name] as JsonValue;
     }
-    const reading: Reading = { time, ...names, sequenceId, columns: values, extra };
+    const { userId, deviceId } = names;
+    const reading: Reading = { time, userId, deviceId, sequenceId, columns: values, extra };
     return { reading, extraText: extra === null ? null : JSON.stringify(extra) };
   }
 
@@ -160,13 +174,13 @@ function openEnvelope(value: JsonValue): { topic: string; payload: JsonValue } {
 }
 
 function checkNames(payload: JsonObject, names: TopicNames): void {
-  const given = { device_id: names.deviceId, user_id: names.userId };
-  for (const [field, name] of Object.entries(given)) {
-    const value = payload[field];
-    if (value !== undefined && value !== name) {
-      reject('DEVICE_MISMATCH', `${field}: ${show(value)} contradicts the topic's "${name}"`);
-    }
-  }
+  checkName('device_id', payload.device_id, names.deviceId);
+  checkName('user_id', payload.user_id, names.userId);
+}
+
+function checkName(field: string, value: JsonValue | undefined, name: string): void {
+  if (value === undefined || value === name) return;
+  reject('DEVICE_MISMATCH', `${field}: ${show(value)} contradicts the topic's "${name}"`);
 }
 
 function decodeTime(value: JsonValue | undefined, arrival: Micros): Micros {

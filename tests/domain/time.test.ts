@@ -21,6 +21,28 @@ describe('formatMicros and parseRfc3339', () => {
     );
   });
 
+  test('read any number of fraction digits, and no text that is one character off', () => {
+    const text = fc.tuple(micros, fc.integer({ min: 0, max: 9 })).map(([time, digits]) => {
+      const [head = ''] = formatMicros(Math.abs(time)).split('.');
+      const fraction = '123456789'.slice(0, digits);
+      return { head, fraction, text: `${head}${digits > 0 ? `.${fraction}` : ''}Z` };
+    });
+    fc.assert(
+      fc.property(text, ({ head, fraction, text }) => {
+        const seconds = Date.parse(`${head}Z`) * 1_000;
+        expect(parseRfc3339(text)).toBe(seconds + Number(fraction.slice(0, 6).padEnd(6, '0')));
+      }),
+    );
+    fc.assert(
+      fc.property(text, fc.nat(), fc.constantFrom('x', ':', ' ', '/'), ({ text }, at, other) => {
+        const index = at % text.length;
+        const changed = text.slice(0, index) + other + text.slice(index + 1);
+        const stillOne = changed === text || (index === 10 && other === ' ');
+        expect(parseRfc3339(changed) === null).toBe(!stillOne);
+      }),
+    );
+  });
+
   test('keep the order of distinct times', () => {
     fc.assert(
       fc.property(micros, (time) => {
