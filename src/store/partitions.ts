@@ -15,13 +15,17 @@ export interface PartitionMaker {
 
 export function createPartitionMaker(sql: Sql, model: Pick<Model, 'table'>): PartitionMaker {
   const known = new Set<string>();
+  /** The known month that a time was last in: readings mostly follow each other within one. */
+  let current = NO_MONTH;
   let partitioned: boolean | null = null;
 
   async function ensure(times: Iterable<Micros>): Promise<void> {
     const missing = new Set<string>();
     for (const time of times) {
+      if (time >= current.from && time < current.to) continue;
       const month = monthOf(time);
-      if (!known.has(month)) missing.add(month);
+      if (known.has(month)) current = boundsOf(time);
+      else missing.add(month);
     }
     if (missing.size === 0) return;
     partitioned ??= await isPartitioned(sql, model.table);
@@ -31,7 +35,23 @@ export function createPartitionMaker(sql: Sql, model: Pick<Model, 'table'>): Par
     }
   }
 
-  return { ensure, forget: () => known.clear() };
+  return {
+    ensure,
+    forget() {
+      known.clear();
+      current = NO_MONTH;
+    },
+  };
+}
+
+const NO_MONTH = { from: 0, to: 0 };
+
+/** Of the month that the time is in. */
+function boundsOf(time: Micros): { from: Micros; to: Micros } {
+  const date = new Date(Math.floor(time / MICROS_PER_MS));
+  const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
+  const start = (at: number) => Date.UTC(year, at) * MICROS_PER_MS;
+  return { from: start(month), to: start(month + 1) };
 }
 
 /** `2014-01` of an event time, in UTC. */
