@@ -61,7 +61,11 @@ export function put(alert: Alert): void {
 /** Once a frame, however many came: a burst costs one sort and one rendering. */
 function flush(): void {
   isFrameAsked = false;
-  for (const alert of pending) byId.set(alert.id, alert);
+  for (const alert of pending) {
+    // An episode ends once: an answer that was under way meanwhile doesn't open it again.
+    const isOld = alert.status === 'FIRING' && byId.get(alert.id)?.status === 'RESOLVED';
+    if (!isOld) byId.set(alert.id, alert);
+  }
   pending = [];
   const sorted = [...byId.values()].sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1));
   for (let at = sorted.length - 1; at >= 0 && byId.size > MAX_ALERTS; at--) {
