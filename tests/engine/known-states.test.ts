@@ -50,3 +50,25 @@ test('the least recently written go first, also where the room became less', asy
   expect(await knows('d')).toBe(false);
   expect(await knows('a')).toBe(false);
 });
+
+test('of many more devices it keeps as many as there is room for, the last ones', async () => {
+  const room = 50;
+  const devices = Array.from({ length: 5_000 }, (_, n) => `d${n}`);
+  const batches = () => [createBatch(), undefined] as const;
+  let asked = 0;
+  // The database has none of them: what is found was kept.
+  const query = async () => {
+    asked++;
+    return [] as never;
+  };
+  const states = createKnownStates({ query }, { capacity: () => room });
+  states.committed(batchOf(...devices));
+  const found = await states.before(devices.map(decodedOf), batches());
+  expect([...found.keys()]).toEqual(devices.slice(-room).map((device) => `u/${device}`));
+  expect(asked).toBe(1);
+  // That a device has no state is kept in the same room.
+  for (const device of devices.slice(-4 * room))
+    await states.before([decodedOf(device)], batches());
+  for (const device of devices.slice(-room)) await states.before([decodedOf(device)], batches());
+  expect(asked).toBe(1 + 4 * room);
+});

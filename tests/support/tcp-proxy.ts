@@ -39,8 +39,15 @@ export interface HaltPoint {
   after?: string;
 }
 
-/** A way to a server on which a network's faults can be made. */
-export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
+/**
+ * A way to a server on which a network's faults can be made.
+ *
+ * @param options.onSent told of all that clients send, connection by connection
+ */
+export async function tcpProxy(
+  serverUrl: string,
+  options: { onSent?: (connection: object, bytes: Buffer) => void } = {},
+): Promise<TcpProxy> {
   const target = new URL(serverUrl);
   const sockets = new Set<Socket>();
   let frozen = false;
@@ -100,6 +107,7 @@ export async function tcpProxy(serverUrl: string): Promise<TcpProxy> {
         cutting = cut;
         cut = null;
       }
+      options.onSent?.(client, bytes);
       if (passes('client', bytes)) upstream.write(bytes);
     });
     upstream.on('data', (bytes: Buffer) => {
