@@ -1,67 +1,126 @@
-/** `bun run bench`: ratios of one run on one machine, as JSON on stdout and a table on stderr. */
+/** `bun run bench`: ratios of one run on one machine, as JSON on stdout and tables on stderr. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { benchFanout, type FanoutResult } from './fanout.ts';
-import { benchIngest, type IngestResult } from './ingest.ts';
-import type { Workload } from './workload.ts';
+import { stopTestKafka } from '../tests/support/kafka.ts';
+import { copySuite } from './copy.ts';
+import { ingestSuite } from './ingest.ts';
+import { describeMachine } from './machine.ts';
+import { lineOf, type Measured, machineText, replaceSections } from './report.ts';
+import type { Around, Row, Suite } from './suite.ts';
 
-const WORKLOADS: Omit<Workload, 'records'>[] = [
-  { name: '90 devices', users: 30, devices: 90, transitionShare: 0.001, redeliveredShare: 0 },
-  {
-    name: '100,000 devices',
-    users: 30,
-    devices: 100_000,
-    transitionShare: 0.001,
-    redeliveredShare: 0,
-  },
-  {
-    name: '90 devices, 1 % sent twice',
-    users: 30,
-    devices: 90,
-    transitionShare: 0.001,
-    redeliveredShare: 0.01,
-  },
-];
+const SUITES: Suite[] = [copySuite, ingestSuite];
+const DOCUMENT = join(import.meta.dirname, '..', 'docs', 'performance.md');
+const QUICK = { rounds: 1, records: 20_000, soakMinutes: 0.2 };
+const FULL = { rounds: 3, records: 200_000, soakMinutes: 5 };
+
+interface Options {
+  only: string[];
+  rounds?: number;
+  records?: number;
+  soak?: number;
+  quick: boolean;
+  write: boolean;
+  list: boolean;
+}
 
 const program = new Command('bench')
   .description(
-    'Log -> Postgres with five rules per user, against the COPY ceiling; alerts to 1,000 subscribers',
+    'Measures Pulsegraph beside plain baselines without its guarantees, on this machine.\n' +
+      'JSON on stdout, tables on stderr. Other work on the machine shows: the ratios are of one run,\n' +
+      'round by round, and stand it better than the rates do.',
   )
-  .option('--records <n>', 'records in a round', positive, 200_000)
-  .option('--rounds <n>', 'rounds, ceiling and Pulsegraph in turn', positive, 3)
-  .option('--only <text>', 'only the workloads whose name holds this')
-  .parse();
-const options = program.opts<{ records: number; rounds: number; only?: string }>();
+  .option(
+    '--only <text>',
+    'rows whose "suite: row" holds this, like "ingest: Kafka"; may be repeated',
+    (text, before: string[]) => [...before, text],
+    [],
+  )
+  .option('--rounds <n>', `rounds of a throughput row (${FULL.rounds}); medians are shown`, whole)
+  .option('--records <n>', `records in such a round (${FULL.records.toLocaleString('en')})`, whole)
+  .option('--soak <minutes>', `how long the soak takes (${FULL.soakMinutes})`, positive)
+  .option('--quick', 'small loads, in some minutes: whether it runs, not how fast', false)
+  .option('--write', 'put the tables into docs/performance.md', false)
+  .option('--list', 'say which rows there are', false)
+  .addHelpText(
+    'after',
+    `
+Suites: ${SUITES.map(({ name }) => name).join(', ')}
 
-const FANOUT = { users: 30, subscribers: 1_000, transitionsPerSecond: 1_000, seconds: 30 };
+  bun run bench --quick
+  bun run bench --only "ingest: Kafka, 90" --rounds 5 > ingest.json
+  bun run bench --only soak --soak 60
+  bun run bench --write              what docs/performance.md shows, in about an hour`,
+  );
+const options = program.parse().opts<Options>();
+const defaults = options.quick ? QUICK : FULL;
+const around: Around = {
+  quick: options.quick,
+  rounds: options.rounds ?? defaults.rounds,
+  records: options.records ?? defaults.records,
+  soakMinutes: options.soak ?? defaults.soakMinutes,
+};
 
-const results: (IngestResult | FanoutResult)[] = [];
-for (const workload of WORKLOADS) {
-  if (options.only !== undefined && !workload.name.includes(options.only)) continue;
-  const result = await benchIngest({ ...workload, records: options.records }, options.rounds);
-  results.push(result);
-  console.error(
-    `${result.workload.padEnd(28)} ceiling ${median(result.ceiling)}/s  ` +
-      `pulsegraph ${median(result.pulsegraph)}/s  ratio ${result.ratio.toFixed(2)}`,
+const wanted = SUITES.map((suite) => ({ suite, cases: casesOf(suite) }));
+if (wanted.every(({ cases }) => cases.length === 0)) {
+  program.error(`--only ${options.only.join(', ')}: no such row; --list says which there are`);
+}
+if (options.list) {
+  for (const { suite, cases } of wanted) for (const name of cases) console.log(label(suite, name));
+} else {
+  await run();
+}
+
+async function run(): Promise<void> {
+  const machine = await describeMachine();
+  console.error(machineText(machine));
+  const measured: Measured[] = [];
+  try {
+    for (const { suite, cases } of wanted) {
+      if (cases.length > 0) measured.push({ suite, rows: await rowsOf(suite, cases) });
+    }
+  } finally {
+    await stopTestKafka();
+  }
+  const suites = measured.map(({ suite: { name, title, about }, rows }) => {
+    return { name, title, about, rows };
+  });
+  console.log(JSON.stringify({ machine, options: around, suites }, null, 2));
+  if (options.write) {
+    const text = readFileSync(DOCUMENT, 'utf8');
+    writeFileSync(DOCUMENT, replaceSections(text, machine, measured));
+  }
+}
+
+async function rowsOf(suite: Suite, cases: readonly string[]): Promise<Row[]> {
+  console.error(`\n${suite.title} (${suite.name})`);
+  const rows: Row[] = [];
+  for await (const row of suite.measure(cases, around)) {
+    console.error(lineOf(suite, row));
+    rows.push(row);
+  }
+  return rows;
+}
+
+function casesOf(suite: Suite): string[] {
+  const { only } = options;
+  return suite.cases.filter(
+    (name) => only.length === 0 || only.some((text) => label(suite, name).includes(text)),
   );
 }
-if ('fan-out'.includes(options.only ?? '')) {
-  const result = await benchFanout(FANOUT);
-  results.push(result);
-  const { delivered, missed, doubled, p50, p99, rss } = result;
-  console.error(
-    `${result.workload.padEnd(28)} delivered ${delivered.toLocaleString('en')}  missed ${missed}  ` +
-      `twice ${doubled}  p50 ${p50.toFixed(0)} ms  p99 ${p99.toFixed(0)} ms  RSS ${rss} MiB`,
-  );
-}
-console.log(JSON.stringify({ ...options, results }, null, 2));
 
-function median(values: number[]): string {
-  const middle = [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
-  return Math.round(middle).toLocaleString('en');
+function label(suite: Suite, name: string): string {
+  return `${suite.name}: ${name}`;
+}
+
+function whole(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('write a whole number above 0');
 }
 
 function positive(text: string): number {
   const value = Number(text);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new InvalidArgumentError('write a whole number above 0');
+  if (value > 0 && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('write a number above 0');
 }

@@ -17,6 +17,8 @@ export interface BenchRecord {
   value: Uint8Array;
   /** The same reading as a line of COPY text. */
   copyLine: string;
+  /** Whether it fires or resolves an alert, where there are rules. */
+  isTransition: boolean;
 }
 
 export const RULES = [
@@ -27,8 +29,28 @@ export const RULES = [
   { key: 'vibration', operator: '>=', threshold: 9, message: 'vibration' },
 ];
 
-const START_MS = Date.UTC(2026, 0, 1);
+/** The bar of DESIGN. */
+export const FLEET = {
+  name: '90 devices',
+  users: 30,
+  devices: 90,
+  transitionShare: 0.001,
+  redeliveredShare: 0,
+};
+
+/** Of the first reading. */
+export const START_MS = Date.UTC(2026, 0, 1);
 const REDELIVERY_DISTANCE = 5_000;
+
+/** The first of RULES; past those, rules of the same kinds that never fire. */
+export function makeRules(count: number): unknown[] {
+  const more = Array.from({ length: Math.max(0, count - RULES.length) }, (_, n) => {
+    const { message, ...rule } = RULES[n % RULES.length] as (typeof RULES)[number];
+    const step = rule.operator === '<' ? -1 : 1;
+    return { ...rule, threshold: rule.threshold + step * (n + 10), message: `${message} ${n}` };
+  });
+  return [...RULES.slice(0, count), ...more];
+}
 
 export function userName(index: number): string {
   return `user_${index}`;
@@ -45,7 +67,8 @@ export function makeRecords(workload: Workload): BenchRecord[] {
     const device = i % devices;
     const sequence = Math.floor(i / devices);
     const user = userName(device % users);
-    const hot = Math.floor((sequence + ((device * 7) % period)) / period) % 2 === 1;
+    const half = (n: number) => Math.floor((n + ((device * 7) % period)) / period) % 2;
+    const hot = half(sequence) === 1;
     const time = new Date(START_MS + sequence * 1000).toISOString();
     const temperature = (hot ? 90 : 50) + (i % 100) / 10;
     const extra = `{"pressure":${100 + (i % 5)},"engine":{"rpm":${3000 + (i % 1000)}},"vibration":${i % 8}}`;
@@ -55,9 +78,12 @@ export function makeRecords(workload: Workload): BenchRecord[] {
       key: `${user}/dev_${device}`,
       value: encoder.encode(payload),
       copyLine: `${time}\t${user}\tdev_${device}\t${sequence}\t${temperature}\t${50 + (i % 50)}\t${extra}\n`,
+      isTransition: half(sequence) !== (sequence === 0 ? 0 : half(sequence - 1)),
     });
     const again = records[records.length - REDELIVERY_DISTANCE];
-    if (redelivery > 0 && i % redelivery === 0 && again) records.push({ ...again, copyLine: '' });
+    if (redelivery > 0 && i % redelivery === 0 && again) {
+      records.push({ ...again, copyLine: '', isTransition: false });
+    }
   }
   return records;
 }
