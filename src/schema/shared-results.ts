@@ -53,19 +53,32 @@ async function subscribe(
     return shared;
   }
 
+  let isCut = false;
   const mapped = async (
     next: Promise<IteratorResult<Delivery<object>>>,
   ): Promise<IteratorResult<ExecutionResult>> => {
     const { done, value } = await next;
-    return done ? { done, value } : { done: false, value: await answer(value) };
+    if (done) return { done, value };
+    const result = await answer(value);
+    isCut ||= isLost(result);
+    return { done: false, value: result };
   };
   const results: AsyncIterableIterator<ExecutionResult> = {
-    next: () => mapped(source.next()),
+    next: () => mapped(isCut ? source.return(undefined) : source.next()),
     return: () => mapped(source.return(undefined)),
     throw: (error) => mapped(source.throw(error)),
     [Symbol.asyncIterator]: () => results,
   };
   return results;
+}
+
+/**
+ * Whether the event itself did not get through, as the database was away: the subscription ends, so
+ * that who resumes begins with this event. Going on, it would be a gap that the next one hides.
+ */
+function isLost({ data, errors }: ExecutionResult): boolean {
+  const isEmpty = Object.values(data ?? {}).every((field) => field === null);
+  return isEmpty && (errors?.some(({ extensions }) => extensions.code === 'UNAVAILABLE') ?? false);
 }
 
 /** What an answer depends on beside the event: arguments of the field itself only choose events. */

@@ -1,15 +1,28 @@
 import { expect, test } from 'bun:test';
 import {
   GraphQLInt,
+  GraphQLNonNull,
   GraphQLObjectType,
   GraphQLSchema,
   GraphQLString,
   parse,
   type SubscriptionArgs,
 } from 'graphql';
+import { apiError } from '../../src/schema/errors.ts';
 import { sharedResults } from '../../src/schema/shared-results.ts';
 
 type Subscribe = (args: SubscriptionArgs) => Promise<AsyncIterableIterator<unknown>>;
+
+/** As the plugin makes it; what is shared is shared among its calls. */
+function sharedSubscribe(): Subscribe {
+  let subscribe: Subscribe = () => Promise.reject(new Error('not set'));
+  sharedResults().onSubscribe?.({
+    setSubscribeFn: (given: Subscribe) => {
+      subscribe = given;
+    },
+  } as never);
+  return subscribe;
+}
 
 /** One event goes to each subscriber; `resolved` counts how often it is worked out. */
 function stage() {
@@ -41,12 +54,7 @@ function stage() {
       },
     }),
   });
-  let subscribe: Subscribe = () => Promise.reject(new Error('not set'));
-  sharedResults().onSubscribe?.({
-    setSubscribeFn: (given: Subscribe) => {
-      subscribe = given;
-    },
-  } as never);
+  const subscribe = sharedSubscribe();
   return async (
     text: string,
     { userId = 'ann', variables = {} }: { userId?: string; variables?: object } = {},
@@ -87,4 +95,42 @@ test('an answer is not shared for long', async () => {
   expect(await ask(TEXT)).toBe('1 ann undefined');
   await Bun.sleep(300);
   expect(await ask(TEXT)).toBe('2 ann undefined');
+});
+
+test('a subscription ends with an event that could not be read, so that resuming repeats it', async () => {
+  const read: number[] = [];
+  let isAway = true;
+  const schema = new GraphQLSchema({
+    query: new GraphQLObjectType({ name: 'Query', fields: { n: { type: GraphQLInt } } }),
+    subscription: new GraphQLObjectType({
+      name: 'Subscription',
+      fields: {
+        n: {
+          type: new GraphQLNonNull(GraphQLInt),
+          subscribe: async function* () {
+            for (const n of [1, 2, 3]) yield { event: { n } };
+          },
+          resolve: ({ event: { n } }) => {
+            if (n === 2 && isAway) throw apiError('UNAVAILABLE', 'away');
+            return n;
+          },
+        },
+      },
+    }),
+  });
+  const follow = async () => {
+    const results = await sharedSubscribe()({
+      schema,
+      document: parse('subscription { n }'),
+      contextValue: { viewer: { kind: 'user', userId: 'ann' } },
+    });
+    for await (const { data } of results as AsyncIterable<{ data: { n: number } | null }>) {
+      if (data) read.push(data.n);
+    }
+  };
+  await follow();
+  expect(read).toEqual([1]);
+  isAway = false;
+  await follow();
+  expect(read).toEqual([1, 1, 2, 3]);
 });
