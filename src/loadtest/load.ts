@@ -7,7 +7,7 @@ import type { LoadOptions } from './options.ts';
 import { createProbe } from './probe.ts';
 import type { Progress } from './progress.ts';
 import { createPublisher, type Publisher, type PublisherTotals } from './publisher.ts';
-import { newestSequenceId, setRules } from './queries.ts';
+import { isStored, type RuleInput, setRules } from './queries.ts';
 import { type Check, settle } from './settle.ts';
 import { compareTransitions, type Expectation } from './verdict.ts';
 
@@ -17,10 +17,26 @@ const QUIET_MS = 1_000;
 const SAMPLED_DEVICES = 10;
 const QUERIES_AT_ONCE = 4;
 
+/** A run whose readings are about to be published. */
+export interface Begun extends Pick<Running, 'api' | 'devices'> {
+  run: string;
+  /** The user who is none of the fleet's. */
+  probe: string;
+  /** Of what was published so far. */
+  expectation(): Expectation;
+}
+
+export interface LoadContext {
+  progress: Progress;
+  stopped: AbortSignal;
+  /** Called once; what it gives has to come to rest, too, before the verdict. */
+  onBegun?(begun: Begun): Promise<readonly Check[]>;
+}
+
 /** Prepares users and rules, publishes, waits for the rest and compares. */
 export async function runLoad(
   options: LoadOptions,
-  { progress, stopped }: { progress: Progress; stopped: AbortSignal },
+  { progress, stopped, onBegun }: LoadContext,
 ): Promise<LoadResult> {
   await checkReachable(options);
   const api = createApi(options);
@@ -44,6 +60,8 @@ export async function runLoad(
     status = 'waiting for the first alert to come through';
     await Promise.all([probe.run(observer, stopped), inForce]);
     observer.sample(devices.filter((_, index) => index < SAMPLED_DEVICES));
+    const expectation = () => expect(devices, ruleIds);
+    const more = (await onBegun?.({ run, probe: probe.userId, api, devices, expectation })) ?? [];
 
     const startMs = performance.now();
     const totals = publisher.totals;
@@ -52,9 +70,8 @@ export async function runLoad(
     const publishSeconds = (performance.now() - startMs) / 1000;
 
     progress.start(() => `settling: ${status}`);
-    const expectation = () => expect(devices, ruleIds);
     const unsettled = await settle({
-      checks: checksOf({ api, devices, observer, publisher, expectation }),
+      checks: [...checksOf({ api, devices, observer, publisher, expectation }), ...more],
       timeoutMs: options.settleSeconds * 1000,
       onWaiting: (text) => {
         status = `waiting for ${text}`;
@@ -81,12 +98,8 @@ export async function runLoad(
 
 /** Sets every user's rules; gives the rule id of each of SIGNALS. */
 async function prepareRules(api: Api, users: string[]): Promise<string[]> {
-  const [shorthand, ...signals] = SIGNALS;
-  const rules = signals.map(({ key, operator, threshold, ruleId }) => {
-    const message = `${key} is {value} on {device_id}`;
-    return { ...(ruleId === null ? {} : { ruleId }), key, operator, threshold, message };
-  });
-  const temperatureMax = shorthand?.threshold ?? 0;
+  const rules = fleetRules('{key} is {value} on {device_id}');
+  const temperatureMax = SIGNALS[0]?.threshold ?? 0;
   const sets = await inParallel(users, QUERIES_AT_ONCE, (userId) =>
     setRules(api, { userId, temperatureMax, rules }),
   );
@@ -96,6 +109,13 @@ async function prepareRules(api: Api, users: string[]): Promise<string[]> {
     const id = ruleId ?? stored?.ruleId;
     if (id === undefined) throw new Error(`setRules took no rule "${key} ${operator}"`);
     return id;
+  });
+}
+
+/** Of every user, beside temperatureMax. */
+export function fleetRules(message: string): RuleInput[] {
+  return SIGNALS.slice(1).map(({ key, operator, threshold, ruleId }) => {
+    return { ...(ruleId === null ? {} : { ruleId }), key, operator, threshold, message };
   });
 }
 
@@ -117,8 +137,10 @@ function checksOf({
       name: "devices' readings",
       async pending() {
         await inParallel([...unstored], QUERIES_AT_ONCE, async (device) => {
-          const newest = await newestSequenceId(api, device);
-          if ((newest ?? 0) >= device.ledger.acknowledgedUpTo) unstored.delete(device);
+          const { userId, deviceId, ledger } = device;
+          const sequenceId = ledger.acknowledgedUpTo;
+          const reading = { userId, deviceId, sequenceId, time: ledger.timeOf(sequenceId) };
+          if (sequenceId === 0 || (await isStored(api, reading))) unstored.delete(device);
         });
         return unstored.size;
       },

@@ -35,6 +35,10 @@ export interface ObserverOptions extends BrokerOptions {
   run: string;
   /** Watched and left out of both doors: the user that shows that they are open. */
   probe: { userId: string; onDoor: (door: 'webSocket' | 'mqtt') => void };
+  /** Of the MQTT session; by default the run's own. */
+  clientId?: string;
+  /** The WebSocket begins behind this seq; by default with what comes from now on. */
+  after?: number;
 }
 
 const ALERT_EVENTS = `subscription LoadTestAlertEvents($after: SafeInt) {
@@ -63,7 +67,7 @@ export async function createObserver(options: ObserverOptions): Promise<Observer
   const mqtt = createDoor();
   const stored = { latency: createLatency(), devices: 0 };
   const stream = createStream(options);
-  let lastSeq: number | null = null;
+  let lastSeq: number | null = options.after ?? null;
   let mqttReconnects = 0;
 
   function take(door: DoorTally, name: 'webSocket' | 'mqtt', transition: ReceivedTransition): void {
@@ -89,7 +93,8 @@ export async function createObserver(options: ObserverOptions): Promise<Observer
     },
   });
 
-  const session = { clientId: `${options.run}-alerts`, topic: 'users/+/alerts' };
+  const clientId = options.clientId ?? `${options.run}-alerts`;
+  const session = { clientId, topic: 'users/+/alerts' };
   const client = await openSession(options, session).catch(async (error: unknown) => {
     await stream.close();
     throw error;
@@ -148,7 +153,7 @@ function createDoor(): DoorTally {
   };
 }
 
-/** An MQTT alert as a transition; null for what is none (REMINDED, or somebody else's message). */
+/** An MQTT alert as a transition; null for what is none: ACKNOWLEDGED, or somebody else's. */
 export function readAlert(payload: string): ReceivedTransition | null {
   let alert: Record<string, unknown> | null;
   try {
@@ -156,16 +161,15 @@ export function readAlert(payload: string): ReceivedTransition | null {
   } catch {
     return null;
   }
-  const status = alert?.status;
+  const type = alert?.type;
   const time = parseRfc3339(String(alert?.time));
-  if (alert === null || (status !== 'FIRING' && status !== 'RESOLVED') || time === null)
-    return null;
+  if (alert === null || (type !== 'FIRED' && type !== 'RESOLVED') || time === null) return null;
   return {
     id: String(alert.seq ?? alert.id),
     userId: String(alert.user_id),
     deviceId: String(alert.device_id),
     ruleId: String(alert.rule_id),
-    type: status === 'FIRING' ? 'FIRED' : 'RESOLVED',
+    type,
     time,
   };
 }

@@ -86,18 +86,6 @@ export interface DeviceName {
   deviceId: string;
 }
 
-/** The sequence id of a device's newest stored reading; null where there is none. */
-export async function newestSequenceId(api: Api, device: DeviceName): Promise<number | null> {
-  type Answer = { user: { device: { latest: { sequenceId: number } | null } | null } | null };
-  const { user } = await api.query<Answer>(
-    `query LoadTestLatest($userId: ID!, $deviceId: ID!) {
-      user(id: $userId) { device(deviceId: $deviceId) { latest { sequenceId } } }
-    }`,
-    { ...device },
-  );
-  return user?.device?.latest?.sequenceId ?? null;
-}
-
 /** All stored readings of a device, in order of time. */
 export async function storedReadings(api: Api, device: DeviceName): Promise<StoredReading[]> {
   type Answer = {

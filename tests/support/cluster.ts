@@ -16,6 +16,7 @@ export const noCluster = noKafka || noMosquitto || noPgBouncer;
 /** One process of several, as a child. */
 export interface Replica {
   readonly name: string;
+  readonly pid: number;
   /** With the path /graphql; the same over a restart. */
   readonly graphqlUrl: string;
   isAlive(): boolean;
@@ -177,6 +178,9 @@ function createReplica(name: string, env: Settings): Replica & { start(): Promis
 
   return {
     name,
+    get pid() {
+      return child.process.pid;
+    },
     get graphqlUrl() {
       return graphqlUrl;
     },

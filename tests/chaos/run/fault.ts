@@ -1,0 +1,51 @@
+import type { Random } from '../../../src/loadtest/random.ts';
+
+/** Undoes a fault; the stack may still need a while to be itself again. */
+export type Heal = () => Promise<unknown>;
+
+/** A kind of harm that can be done to a stack again and again. */
+export interface Fault {
+  readonly name: string;
+  /** What it holds while it lasts: two faults on the same target come one after the other. */
+  readonly targets: readonly string[];
+  /** How long it lasts, drawn between the two. */
+  readonly holdMs: readonly [number, number];
+  /** Resolves when the harm is done. */
+  inject(random: Random): Promise<Heal>;
+}
+
+/** Where nothing is left to undo. */
+export const healed: Heal = async () => {};
+
+const REVIVE_WITHIN_MS = 180_000;
+const PAUSE_MS = 500;
+
+/** Starts a process until it stays up, as a supervisor does: another fault may be in its way. */
+export async function revive(process: {
+  restart(): Promise<void>;
+  kill(): Promise<void>;
+}): Promise<void> {
+  const deadline = performance.now() + REVIVE_WITHIN_MS;
+  for (;;) {
+    try {
+      return await process.restart();
+    } catch (error) {
+      await process.kill();
+      if (performance.now() > deadline) throw error;
+    }
+    await Bun.sleep(PAUSE_MS);
+  }
+}
+
+/** Tries until it works: what it needs may be away because of another fault. */
+export async function patiently<T>(work: () => Promise<T>, withinMs = 60_000): Promise<T> {
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+    }
+    await Bun.sleep(PAUSE_MS);
+  }
+}
