@@ -1,7 +1,7 @@
 import pino from 'pino';
 import type { DeadLetterSink } from '../../src/engine/commit.ts';
 import { createEngine, type Engine } from '../../src/engine/index.ts';
-import { createRuleBook } from '../../src/engine/rule-book.ts';
+import { createRuleBook, type RuleBook } from '../../src/engine/rule-book.ts';
 import { model } from '../../src/model.ts';
 import { createAlertEventTail } from '../../src/store/alert-event-tail.ts';
 import { connect } from '../../src/store/connection.ts';
@@ -24,6 +24,7 @@ export interface KafkaStage {
 
 export interface Replica {
   engine: Engine;
+  rules: RuleBook;
   lines: string[];
   stop(): Promise<void>;
 }
@@ -55,6 +56,7 @@ export async function kafkaStage(options: {
     await engine.start();
     const replica: Replica = {
       engine,
+      rules,
       lines,
       async stop() {
         if (!running.delete(replica)) return;
