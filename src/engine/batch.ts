@@ -34,6 +34,8 @@ export interface Batch {
   flowingSince: Micros;
   /** When the first record came into the batch: milliseconds, monotonic. */
   openedAtMs: number;
+  /** A transition is not written before it: milliseconds, monotonic. */
+  notBeforeMs: number;
   readings: BatchedReading[];
   /** What its readings are, as the engine counts them once they are stored. */
   kinds: Record<ReadingKind, number>;
@@ -65,6 +67,7 @@ export function createBatch(): Batch {
     coveredAt: 0,
     flowingSince: 0,
     openedAtMs: 0,
+    notBeforeMs: 0,
     readings: [],
     kinds: { live: 0, late: 0, replay: 0, future: 0 },
     duplicates: 0,
@@ -137,6 +140,9 @@ export interface BatchPolicy {
   maxWaitMs: number;
 }
 
+/** A lane's transactions that only wait for a transition: at most a hundred a second. */
+export const TRANSITION_SPACING_MS = 10;
+
 /** While there is a backlog nobody waits for the next reading, so throughput comes first. */
 const BACKLOG_FACTOR = 5;
 
@@ -148,7 +154,8 @@ export function targetRows(policy: BatchPolicy, recordsBehind: number): number {
 
 /**
  * When a batch is written: full, old enough, or holding a transition while the lane is within one
- * batch of the log's end. Decides only; the lane owns the clock.
+ * batch of the log's end: at once, but a stream of them `TRANSITION_SPACING_MS` apart. Decides only;
+ * the lane owns the clock.
  */
 export function shouldFlush(
   batch: Batch,
@@ -157,11 +164,18 @@ export function shouldFlush(
 ): boolean {
   if (batch.records === 0) return batch.transitions.length > 0;
   if (batch.records >= policy.maxRows || batch.bytes >= MAX_BATCH_BYTES) return true;
-  if (batch.transitions.length > 0 && now.recordsBehind <= policy.maxRows) return true;
+  if (batch.transitions.length > 0 && now.recordsBehind <= policy.maxRows) {
+    return now.ms >= dueMs(batch, policy);
+  }
   return now.ms - batch.openedAtMs >= policy.maxWaitMs;
 }
 
 /** How long the batch may still wait for records. */
 export function waitMs(batch: Batch, policy: BatchPolicy, nowMs: number): number {
-  return Math.max(0, batch.openedAtMs + policy.maxWaitMs - nowMs);
+  return Math.max(0, dueMs(batch, policy) - nowMs);
+}
+
+function dueMs(batch: Batch, { maxWaitMs }: BatchPolicy): number {
+  const latest = batch.openedAtMs + maxWaitMs;
+  return batch.transitions.length > 0 ? Math.min(latest, batch.notBeforeMs) : latest;
 }

@@ -18,6 +18,7 @@ import {
   type BatchPolicy,
   createBatch,
   shouldFlush,
+  TRANSITION_SPACING_MS,
   targetRows,
   waitMs,
 } from './batch.ts';
@@ -252,6 +253,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     await settle();
     const written = batch;
     batch = createBatch();
+    batch.notBeforeMs = performance.now() + TRANSITION_SPACING_MS;
     const done = persist(written);
     // Looked at by settle(), which may come later.
     const flight = { batch: written, done, over: false };

@@ -34,7 +34,7 @@ export function defineAlertEvent(builder: Builder): void {
     },
   });
   builder.objectType('AlertEvent', {
-    description: 'A transition as it was then; `alert` is as it is now.',
+    description: 'A transition as it was then; `alert` is as it is now, to a second.',
     fields: (t) => ({
       seq: t.expose('seq', {
         type: 'SafeInt',
@@ -141,7 +141,7 @@ async function startingSeq({ sql, tail }: Context, after: number | null): Promis
 
 const READ_AHEAD = 500;
 /** Alerts are read for many events at once; what was read longer ago is read anew. */
-const PRESENT_MS = 100;
+const PRESENT_MS = 400;
 
 interface Filter {
   userId: string | null;

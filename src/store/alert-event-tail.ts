@@ -63,6 +63,8 @@ export function createAlertEventTail({
   const waiters = new Map<string | null, Set<Waiter>>();
   /** Every stored event with floor < seq <= newest, in order. */
   const ring: AlertEvent[] = [];
+  /** The same by user. */
+  let ofUsers = new Map<string, AlertEvent[]>();
   let floor = 0;
   let newest = 0;
   let failures = 0;
@@ -79,6 +81,13 @@ export function createAlertEventTail({
     if (ring.length > capacity * 1.25) {
       const dropped = ring.splice(0, ring.length - capacity);
       floor = (dropped.at(-1) as AlertEvent).seq;
+      ofUsers = Map.groupBy(ring, (event) => event.userId);
+    } else {
+      for (const event of events) {
+        const ofUser = ofUsers.get(event.userId);
+        if (ofUser === undefined) ofUsers.set(event.userId, [event]);
+        else ofUser.push(event);
+      }
     }
     newest = last.seq;
     wake(null, newest);
@@ -96,11 +105,9 @@ export function createAlertEventTail({
   function readFrom(after: number, userId: string | null): number | null {
     if (newest <= after) return null;
     if (userId === null || after < floor) return after;
-    for (let at = firstAbove(ring, after); at < ring.length; at++) {
-      const event = ring[at] as AlertEvent;
-      if (event.userId === userId) return event.seq - 1;
-    }
-    return null;
+    const ofUser = ofUsers.get(userId) ?? [];
+    const next = ofUser[firstAbove(ofUser, after)];
+    return next === undefined ? null : next.seq - 1;
   }
 
   async function catchUp(): Promise<void> {
@@ -182,14 +189,9 @@ export function createAlertEventTail({
     wait,
     async read(after, limit, userId = null) {
       if (after < floor) return await readStored(sql, { after, limit, userId, upTo: newest });
-      const from = firstAbove(ring, after);
-      if (userId === null) return ring.slice(from, from + limit);
-      const events: AlertEvent[] = [];
-      for (let at = from; at < ring.length && events.length < limit; at++) {
-        const event = ring[at] as AlertEvent;
-        if (event.userId === userId) events.push(event);
-      }
-      return events;
+      const events = userId === null ? ring : (ofUsers.get(userId) ?? []);
+      const from = firstAbove(events, after);
+      return events.slice(from, from + limit);
     },
     poke() {
       poked = true;

@@ -47,6 +47,16 @@ describe('a batch is written', () => {
     expect(shouldFlush(batchOf(0, { transitions: 1 }), POLICY, at(0, 1_000))).toBe(true);
   });
 
+  test('with a transition no sooner than some time after the one before', () => {
+    const batch = batchOf(1, { transitions: 1 });
+    batch.notBeforeMs = 1_007;
+    expect(waitMs(batch, POLICY, 1_003)).toBe(4);
+    expect(shouldFlush(batch, POLICY, at(6))).toBe(false);
+    expect(shouldFlush(batch, POLICY, at(7))).toBe(true);
+    batch.notBeforeMs = 1_500;
+    expect(shouldFlush(batch, POLICY, at(100))).toBe(true);
+  });
+
   test('never while there is nothing in it', () => {
     expect(shouldFlush(batchOf(0), POLICY, at(1e9))).toBe(false);
   });

@@ -93,7 +93,7 @@ test('another viewer, document or variable in the answer has an answer of its ow
 test('an answer is not shared for long', async () => {
   const ask = stage();
   expect(await ask(TEXT)).toBe('1 ann undefined');
-  await Bun.sleep(300);
+  await Bun.sleep(1_050);
   expect(await ask(TEXT)).toBe('2 ann undefined');
 });
 
