@@ -89,7 +89,7 @@ async function startParts(around: Surroundings): Promise<App> {
   releases.add('ingest watch', async () => ingest.close());
   const appender = tracer?.appender(log.appender) ?? log.appender;
   const refused = createRefusedMessages({ appender, logger });
-  const mqtt = await openMqtt(around, { log, refused, openSession });
+  const mqtt = await openMqtt(around, { log, refused, sql: followSql, openSession });
   const { partitions } = log;
   const { isFlowing } = mqtt;
   const heartbeat = createHeartbeat({ appender: log.appender, partitions, isFlowing, logger });

@@ -1,6 +1,7 @@
 /** The environment, read here and nowhere else. docs/configuration.md is made from this table. */
 import { z } from 'zod';
 import { API_SETTINGS, apiContradictions, openDoor } from './config/api.ts';
+import { BROKER_SETTINGS, brokerContradictions } from './config/broker.ts';
 import { KAFKA_SETTINGS, kafkaContradictions } from './config/kafka.ts';
 import {
   address,
@@ -32,12 +33,13 @@ export const SETTINGS = {
     'HOST',
     address,
     '127.0.0.1',
-    'Address of the API. Another than loopback needs tokens. The embedded broker and PostgreSQL ' +
-      'stay on loopback.',
+    'Address of the API. Another than loopback needs tokens. The embedded broker has `MQTT_HOST`; ' +
+      'the embedded PostgreSQL stays on loopback.',
   ),
   ...API_SETTINGS,
   port: setting('PORT', port, '4000', 'GraphQL, GraphiQL, WebSocket and health checks.'),
   mqttPort: setting('MQTT_PORT', port, '1883', 'The embedded MQTT broker.'),
+  ...BROKER_SETTINGS,
   mqttUrl: setting(
     'MQTT_URL',
     url(['mqtt', 'mqtts'], 'mqtt://host:1883'),
@@ -261,7 +263,8 @@ function contradictions(config: Config): string[] {
   if (config.databaseDirectUrl !== null && config.databaseUrl === null) {
     faults.push('DATABASE_DIRECT_URL: set without DATABASE_URL; set both, or only DATABASE_URL');
   }
-  faults.push(...apiContradictions(config), ...kafkaContradictions(config));
+  faults.push(...apiContradictions(config), ...brokerContradictions(config));
+  faults.push(...kafkaContradictions(config));
   return faults;
 }
 

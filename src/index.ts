@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type App, startApp } from './app.ts';
 import { hasTokens } from './config/api.ts';
+import { asksForLogin } from './config/broker.ts';
 import { type Config, ConfigError, loadConfig, redactUrl } from './config.ts';
 import { StartError } from './domain/start-error.ts';
 import { createProcessLog } from './logger.ts';
@@ -93,6 +94,7 @@ function announce(app: App): void {
   const lines = [
     `Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.`,
     '',
+    ...(config.persistedOnly === 'on' ? [] : [`  Dashboard  ${new URL('/', app.graphqlUrl)}`]),
     `  GraphiQL   ${app.graphqlUrl}`,
     `  MQTT       ${redactUrl(app.mqttUrl)}  (${mqtt}${topic})`,
     `  Database   ${redactUrl(app.databaseUrl)}${password}`,
@@ -102,10 +104,18 @@ function announce(app: App): void {
       ? 'No authentication is set up: only this machine can reach it, and whoever does is the operator.'
       : 'The API asks for tokens: Authorization: Bearer <JWT>, or connectionParams over WebSocket.',
     // At a broker of somebody's own we don't know what a stranger's client has to show.
-    ...(isEmbedded ? tryIt(app) : []),
+    ...(isEmbedded ? (asksForLogin(config) ? accounts() : tryIt(app)) : []),
   ];
   console.log(`\n${lines.join('\n')}\n`);
   log.release();
+}
+
+function accounts(): string[] {
+  return [
+    'MQTT asks for logins. An account for a user and their devices, and one for a single device:',
+    `  ${npx()} bun src/credentials add --user user_123`,
+    `  ${npx()} bun src/credentials add --user user_123 --device pump_1`,
+  ];
 }
 
 function tryIt({ mqttUrl, graphqlUrl }: App): string[] {

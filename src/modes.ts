@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { asksForLogin } from './config/broker.ts';
 import { kafkaSettings } from './config/kafka.ts';
 import type { Config } from './config.ts';
 import type { LogAppender, LogHealth, Source } from './domain/log.ts';
@@ -23,10 +24,12 @@ import { model } from './model.ts';
 import { createBridge } from './mqtt/bridge.ts';
 import { startBroker } from './mqtt/broker.ts';
 import type { MqttClientOptions } from './mqtt/client.ts';
+import { createGuard, type Guard } from './mqtt/guard.ts';
 import type { Releases } from './releases.ts';
 import type { Figure } from './schema/metrics.ts';
 import type { Sql } from './store/connection.ts';
 import { LOCKS } from './store/migrations.ts';
+import { mqttAccountsVersion, readMqttAccounts } from './store/mqtt-accounts.ts';
 
 export interface Surroundings {
   config: Config;
@@ -151,6 +154,8 @@ async function kafka(
 export interface MqttDeps {
   log: Log;
   refused: RefusedMessages;
+  /** For short statements. */
+  sql: Sql;
   openSession: () => Sql;
 }
 
@@ -158,9 +163,11 @@ export interface MqttDeps {
 export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mqtt> {
   const { config, dataDir, logger, releases } = around;
   if (config.mqttUrl !== null) return outsideBroker(around, deps, config.mqttUrl);
+  const guard = asksForLogin(config) ? openGuard(around, deps.sql) : undefined;
   const broker = await startBroker({
-    // Without passwords it stays on loopback, wherever the API listens.
     port: config.mqttPort,
+    host: config.mqttHost,
+    guard,
     dataFile: join(dataDir as string, 'mqtt.sqlite'),
     appender: deps.refused.appender,
     telemetry: compileTopic(model.topic),
@@ -168,8 +175,26 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
     logger,
   });
   releases.add('MQTT broker', () => broker.close());
+  const client = { url: ownUrl(broker.port, config.mqttHost), ...guard?.own };
   const figures = brokerFigures(() => broker.stats());
-  return { url: broker.url, client: { url: broker.url }, isFlowing: () => true, figures };
+  return { url: broker.url, client, isFlowing: () => true, figures };
+}
+
+/** Who may log in to the embedded broker, and to what, as the database has it. */
+function openGuard({ logger, releases }: Surroundings, sql: Sql): Guard {
+  const source = {
+    version: () => mqttAccountsVersion(sql),
+    read: (usernames: string[]) => readMqttAccounts(sql, usernames),
+  };
+  const guard = createGuard({ source, logger });
+  releases.add('MQTT accounts', () => guard.close());
+  return guard;
+}
+
+/** Where this process reaches its own broker, wherever that listens. */
+function ownUrl(port: number, host: string): string {
+  const here = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `mqtt://${here.includes(':') ? `[${here}]` : here}:${port}`;
 }
 
 function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt {

@@ -1,10 +1,14 @@
 import { hasTokens } from './config/api.ts';
+import { asksForLogin } from './config/broker.ts';
 import { isLoopback } from './config/kinds.ts';
 import { type Config, SETTINGS } from './config.ts';
 
 /** What is allowed, and may not be what was meant: a line each, for the start. */
 export function warningsOf(
-  config: Pick<Config, 'kafkaBrokers' | 'mqttUrl' | 'authJwtSecret' | 'authJwksUrl'>,
+  config: Pick<
+    Config,
+    'kafkaBrokers' | 'mqttUrl' | 'authJwtSecret' | 'authJwksUrl' | 'host' | 'mqttHost' | 'mqttAuth'
+  >,
 ): string[] {
   const warnings: string[] = [];
   const keysAt = config.authJwksUrl === null ? null : new URL(config.authJwksUrl);
@@ -21,11 +25,11 @@ export function warningsOf(
         'broker of its own, and alerts reach the users of one only; set MQTT_URL, or start one replica',
     );
   }
-  if (hasTokens(config)) {
+  if (hasTokens(config) && !asksForLogin(config)) {
     const { authJwtSecret, authJwksUrl } = SETTINGS;
     warnings.push(
       `${(config.authJwtSecret === null ? authJwksUrl : authJwtSecret).name} guards the API only: the embedded MQTT broker, on loopback, ` +
-        'asks for no login; set MQTT_URL to a broker that does',
+        'asks for no login; set MQTT_AUTH=on',
     );
   }
   return warnings;

@@ -51,6 +51,8 @@ describe('values', () => {
       maxSubscriptions: 100,
       port: 4000,
       mqttPort: 1883,
+      mqttHost: '127.0.0.1',
+      mqttAuth: null,
       mqttUrl: null,
       mqttVersion: '4',
       mqttUsername: null,

@@ -15,6 +15,8 @@ test('the embedded broker beside Kafka, or beside tokens, is warned of in a line
   expect(warnings(SECRET)).toEqual([
     expect.stringMatching(/^AUTH_JWT_SECRET guards the API only: .*asks for no login/),
   ]);
+  expect(warnings({ ...SECRET, MQTT_AUTH: 'on' })).toEqual([]);
+  expect(warnings({ ...SECRET, HOST: '0.0.0.0' })).toEqual([]);
   expect(warnings({ ...KAFKA, ...SECRET })).toHaveLength(2);
   expect(warnings({ ...KAFKA, ...SECRET, ...OUTSIDE })).toEqual([]);
 });

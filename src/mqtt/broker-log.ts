@@ -42,9 +42,12 @@ export function createBrokerLog(logger: Pick<Logger, 'debug' | 'info' | 'warn' |
       if (sessions > 0) logger.info({ sessions }, 'forgot MQTT sessions that stayed away too long');
     },
     follow(aedes: Aedes): void {
-      aedes.on('clientError', (client, error) =>
-        logger.debug({ clientId: client.id, err: error }, 'MQTT connection ended by an error'),
-      );
+      aedes.on('clientError', (client, error) => {
+        // Before its login was right, what it calls itself may be a password in the wrong place.
+        const isLogin = 'returnCode' in error;
+        const clientId = isLogin ? undefined : client.id;
+        logger.debug({ clientId, err: error }, 'MQTT connection ended by an error');
+      });
       aedes.on('connectionError', (_client, error) =>
         logger.debug({ err: error }, 'MQTT connection ended before CONNECT was done'),
       );

@@ -1,20 +1,23 @@
-import { Aedes, type AuthenticateError, type Client } from 'aedes';
+import { Aedes, type Client } from 'aedes';
 import type { Logger } from 'pino';
 import type { LogAppender } from '../domain/log.ts';
 import type { TopicPattern } from '../domain/topic.ts';
 import { type BrokerLog, createBrokerLog } from './broker-log.ts';
 import { createDelivery } from './delivery.ts';
+import { createDoor } from './door.ts';
+import type { Guard } from './guard.ts';
 import { createInflow, type Inflow } from './inflow.ts';
 import { createIngest, type Ingest } from './ingest.ts';
 import { createMqttListener, type MqttListener } from './listener.ts';
 import { createPersistence, type Persistence } from './persistence.ts';
-import { refuseMqtt5 } from './refusal.ts';
 
 export interface BrokerOptions {
   /** 0 takes a free one. */
   port: number;
-  /** Default 127.0.0.1: there are no passwords, whoever reaches the port is the operator. */
+  /** Default 127.0.0.1. */
   host?: string;
+  /** Without, whoever reaches the port is the operator. */
+  guard?: Guard;
   /** SQLite file of sessions, retained messages and queues. */
   dataFile: string;
   appender: LogAppender;
@@ -48,6 +51,7 @@ export interface BrokerStats {
   /** QoS 0 deliveries that subscribers were too slow for. */
   skipped: number;
   refusedMqtt5: number;
+  refusedLogins: number;
   oversized: number;
 }
 
@@ -128,6 +132,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       ...persistence.counts(),
       ...ingest.stats(),
       ...counters,
+      refusedLogins: options.guard?.refusedLogins() ?? 0,
       oversized: listener.oversized(),
     }),
     close(deadlineMs = 3_000) {
@@ -140,18 +145,21 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 /** The broker proper, with what Pulsegraph decides for it. */
 async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest }> {
   const { options, counters, log, persistence, inflows } = parts;
+  const { guard } = options;
   const ingest = createIngest({
     appender: options.appender,
     telemetry: options.telemetry,
     persistence,
+    guard,
     inflowOf: (client) => (client ? inflows.get(client) : undefined),
     identity: () => ({ brokerId: aedes.id, brokerCounter: ++numbers.counter }),
     onFailure: (client, packet, error) => log.appendFailed({ client, packet, error }),
   });
-  const delivery = createDelivery(persistence, (clientId) => {
+  const delivery = createDelivery(persistence, guard, (clientId) => {
     counters.skipped++;
     log.skipped(clientId);
   });
+  const door = createDoor({ guard, persistence, log, counters });
   const aedes = await Aedes.createBroker({
     persistence,
     // Without a limit of its own: each connection has one, and a shared one would let a single
@@ -159,19 +167,7 @@ async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest
     concurrency: 0,
     drainTimeout: options.drainTimeoutMs ?? 2_000,
     connectTimeout: 10_000,
-    preConnect(client, packet, callback) {
-      if (packet.protocolVersion !== 5) {
-        callback(null, true);
-        return;
-      }
-      counters.refusedMqtt5++;
-      log.refusedMqtt5(packet.clientId);
-      refuseMqtt5(client.conn, () => callback(new Error('MQTT 5 refused'), false));
-    },
-    authenticate(client, _user, _password, done: (e: AuthenticateError | null, ok: true) => void) {
-      if (!client.clean) persistence.backlogs.hold(client);
-      done(null, true);
-    },
+    ...door.hooks,
     authorizePublish: ingest.authorizePublish,
     published: ingest.published,
     authorizeForward: delivery.authorizeForward,

@@ -1,5 +1,6 @@
 import type { AedesPublishPacket, Client } from 'aedes';
 import { filterMatches } from './filters.ts';
+import type { Guard } from './guard.ts';
 import { SOCKET_BUFFER_BYTES } from './listener.ts';
 import type { Persistence } from './persistence.ts';
 
@@ -14,12 +15,15 @@ export interface Delivery {
  */
 export function createDelivery(
   persistence: Persistence,
+  guard: Guard | undefined,
   onSkipped: (clientId: string) => void,
 ): Delivery {
   return {
     authorizeForward(client, packet) {
       // A packet with an id comes from the session's queue; a retained one answers a SUBSCRIBE.
-      if (packet.messageId !== undefined || packet.retain) return packet;
+      if (packet.messageId !== undefined || packet.retain) {
+        return guard === undefined || guard.mayGet(client, packet.topic) ? packet : null;
+      }
       if (isCongested(client) && takesAtQos0(client, packet)) {
         onSkipped(client.id);
         return null;

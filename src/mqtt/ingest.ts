@@ -1,6 +1,7 @@
 import type { Client } from 'aedes';
 import type { LogAppender } from '../domain/log.ts';
 import { deviceKey, type TopicPattern } from '../domain/topic.ts';
+import type { Guard } from './guard.ts';
 import type { Inflow } from './inflow.ts';
 import type { Persistence } from './persistence.ts';
 import type { BrokerPacket } from './stored-packet.ts';
@@ -9,6 +10,7 @@ export interface IngestDeps {
   appender: LogAppender;
   telemetry: TopicPattern;
   persistence: Persistence;
+  guard?: Guard | undefined;
   /** The connection's line; undefined for a message that no connection sent (an old will). */
   inflowOf(client: Client | null): Inflow | undefined;
   /** The broker's next number for a message, and its id. */
@@ -38,7 +40,7 @@ export interface Ingest {
  * it on its connection; they are written at the same time, in the order they came.
  */
 export function createIngest(deps: IngestDeps): Ingest {
-  const { appender, telemetry, persistence } = deps;
+  const { appender, telemetry, persistence, guard } = deps;
   // QoS 2 messages on their way into the log, so that one sent again doesn't get in twice.
   const appending = new Map<string, Promise<void>>();
   const stats = { appended: 0, appendFailures: 0 };
@@ -82,6 +84,11 @@ export function createIngest(deps: IngestDeps): Ingest {
   ): void {
     if (packet.topic?.startsWith('$SYS/')) {
       done(new Error('$SYS/ topics are the broker’s own'));
+      return;
+    }
+    // An error ends the connection: MQTT 3.1.1 can't refuse a PUBLISH, and an answer would promise it.
+    if (guard && client && !guard.may(client, 'publish', packet.topic ?? '')) {
+      done(new Error('mqtt_acl allows no such publish'));
       return;
     }
     const inflow = deps.inflowOf(client);

@@ -1,5 +1,5 @@
 import type { Model } from '../domain/model.ts';
-import { mqttAuthSchema } from './mqtt-auth-schema.ts';
+import { MQTT_ACCOUNTS, mqttAuthSchema } from './mqtt-auth-schema.ts';
 import { CHANNELS } from './notifications.ts';
 import { compression, readings } from './readings-schema.ts';
 import { rollupsSchema } from './rollups-schema.ts';
@@ -46,6 +46,7 @@ export function migrations(model: Model): Migration[] {
     { version: 13, name: 'snoozes', sql: SNOOZES },
     { version: 14, name: 'traces', sql: TRACES },
     { version: 15, name: 'rule change issues', sql: ruleChangeIssuesSchema(model) },
+    { version: 16, name: 'mqtt accounts', sql: MQTT_ACCOUNTS },
   ];
 }
 

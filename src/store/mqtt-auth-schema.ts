@@ -46,3 +46,34 @@ CREATE INDEX mqtt_acl_role ON mqtt_acl (role) WHERE role IS NOT NULL;
 INSERT INTO mqtt_acl (role, action, topic) VALUES
 ${ofUsers.map(([action, topic]) => `  ('user', '${action}', '${topic}')`).join(',\n')};`;
 }
+
+/** Accounts also for the embedded broker, which learns of changes by a number. */
+export const MQTT_ACCOUNTS = `
+ALTER TABLE mqtt_users
+  DROP CONSTRAINT mqtt_users_password_hash_check,
+  -- Of PBKDF2; '' with bcrypt, whose hash holds it.
+  ADD COLUMN salt text NOT NULL DEFAULT '',
+  -- May do everything, whatever mqtt_acl says.
+  ADD COLUMN is_superuser boolean NOT NULL DEFAULT false,
+  -- Since when it can't log in; null: it can.
+  ADD COLUMN disabled_at timestamptz,
+  -- bcrypt, or PBKDF2 with HMAC-SHA-512: 210,000 iterations, 64 bytes in hexadecimal.
+  ADD CONSTRAINT mqtt_users_password_hash_check CHECK (
+    password_hash ~ '^[$]2[aby][$][0-9]{2}[$].{53}$'
+    OR (password_hash ~ '^[0-9a-f]{128}$' AND salt <> ''));
+
+-- One row, whose number grows in commit order with every change of mqtt_users and mqtt_acl.
+CREATE TABLE mqtt_accounts_version (
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+  version bigint NOT NULL DEFAULT 1
+);
+INSERT INTO mqtt_accounts_version DEFAULT VALUES;
+CREATE FUNCTION mqtt_accounts_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE mqtt_accounts_version SET version = version + 1;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER mqtt_users_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON mqtt_users
+  FOR EACH STATEMENT EXECUTE FUNCTION mqtt_accounts_changed();
+CREATE TRIGGER mqtt_acl_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON mqtt_acl
+  FOR EACH STATEMENT EXECUTE FUNCTION mqtt_accounts_changed();`;
