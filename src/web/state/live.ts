@@ -78,7 +78,7 @@ export function poll(run: () => Promise<void>, ms: number): () => void {
     clearTimeout(timer);
     if (!document.hidden && signInReason.value === null) await run().catch(() => {});
     clearTimeout(timer);
-    if (!isDone) timer = setTimeout(turn, ms);
+    if (!isDone) timer = setTimeout(() => void turn(), ms);
   };
   const wake = () => {
     if (!document.hidden) void turn();

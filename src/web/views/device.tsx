@@ -22,6 +22,8 @@ interface Device {
 
 const EXPLAIN_MS = 3_000;
 const RAW_ROWS = 50;
+/** What comes within one is rendered at once. */
+const FRAME_MS = 16;
 
 export function DeviceView({ userId, deviceId }: { userId: string; deviceId: string }) {
   const [device, setDevice] = useState<Device | null>(null);
@@ -107,7 +109,7 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
   );
 }
 
-/** Calls with what came since the last frame. */
+/** Calls with what came within a frame. */
 export function followReadings(
   variables: { userId: string; deviceId: string },
   take: (readings: Reading[]) => void,
@@ -124,7 +126,7 @@ export function followReadings(
         setTimeout(() => {
           if (!isOver) take(waiting);
           waiting = [];
-        }, 100);
+        }, FRAME_MS);
       },
       fail: (error: ApiError) => {
         if (error.code !== 'UNAUTHENTICATED') setTimeout(begin, 1_000);
