@@ -1,5 +1,6 @@
 import { expect } from 'bun:test';
 import type { MqttClient } from 'mqtt';
+import { withDeadline } from '../../src/engine/retry.ts';
 import type { Sql } from '../../src/store/connection.ts';
 import { HOT } from '../engine/engine-stage.ts';
 import { Cleanup } from '../mqtt/helpers.ts';
@@ -48,7 +49,8 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
   cleanup.add(() => db.drop());
   const { sql } = db;
   await noteWatermarkMoves(sql);
-  await sql`INSERT INTO user_configs (user_id, rules) VALUES (${USER}, ${sql.json([HOT] as never)})`;
+  await sql`
+    INSERT INTO user_configs (user_id, rules) VALUES (${USER}, ${sql.json([HOT] as never)})`;
   const database = await tcpProxy(db.url);
   cleanup.add(() => database.close());
   const outside = options.broker === 'outside' ? await cleanup.broker() : null;
@@ -131,12 +133,7 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
     async crashAt(proxy, point, { work, stored: least = 0 }) {
       const halted = proxy.haltAt(point);
       await work();
-      await Promise.race([
-        halted,
-        Bun.sleep(WITHIN_MS).then(() => {
-          throw new Error(`${String(point.needle)} was not seen`);
-        }),
-      ]);
+      await withDeadline(halted, WITHIN_MS, 'coming to the point');
       await eventually('they are stored', async () => (await count()) >= least, WITHIN_MS);
       child.process.kill('SIGKILL');
       await child.process.exited;

@@ -46,7 +46,7 @@ function embedded(stage: EngineStage): HistoryStage {
 }
 
 test(
-  'whatever happens to a fleet, its rules and its engines, each transition is the one of the history',
+  'whatever happens to a fleet and its engines, each transition is the one of the history',
   async () => {
     await fc.assert(
       fc.asyncProperty(history, async (one) => {

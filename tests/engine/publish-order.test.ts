@@ -12,7 +12,7 @@ beforeEach(async () => {
 }, 30_000);
 afterEach(() => stage.cleanup.end(), 30_000);
 
-test('a publisher that lost its office while it sent a config sends none after its successor', async () => {
+test('a publisher that lost its office as it sent a config sends none after its successor', async () => {
   const { client, on } = await stage.app('app', 'users/u/#');
   const isSending = Promise.withResolvers<void>();
   const mayGoOn = Promise.withResolvers<void>();

@@ -129,7 +129,7 @@ describe('a change of a rule and a batch that fires it', () => {
 });
 
 test(
-  'a device that sends on as all of its rules are deleted: its episode ends, and its readings are stored',
+  'a device that sends on as all of its rules are deleted: its episode ends, all is stored',
   async () => {
     await stage.send(...HOT_BATCH);
     await stage.stored();

@@ -7,9 +7,9 @@ import { datedTransitions, type Step } from './alert-oracle.ts';
 /** What happens to a fleet, in this order. */
 export type Action =
   | { kind: 'send'; given: Given[] }
-  /** Of one user's rules; readings before it are stored by then, those after it are not sent yet. */
+  /** Of one user's rules: behind all that was sent, which is stored by then. */
   | { kind: 'edit'; user: string; edit: Edit }
-  /** The newest engine ends, with all it has read or in the middle of it, and another one starts. */
+  /** The newest engine ends, in the middle of it all or not, and another one starts. */
   | { kind: 'restart'; abruptly: boolean; edit: { user: string; edit: Edit } | null }
   /** The next engine to start finds the group's offsets so far behind. */
   | { kind: 'rewind'; records: number }

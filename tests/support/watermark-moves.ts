@@ -4,7 +4,8 @@ import type { Sql } from '../../src/store/connection.ts';
 /** From now on the database notes every move of a watermark. */
 export async function noteWatermarkMoves(sql: Sql): Promise<void> {
   await sql.unsafe(`
-    CREATE TABLE watermark_moves (nr serial, partition integer, from_offset bigint, to_offset bigint);
+    CREATE TABLE watermark_moves (
+      nr serial, partition integer, from_offset bigint, to_offset bigint);
     CREATE FUNCTION note_watermark_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       INSERT INTO watermark_moves (partition, from_offset, to_offset)
         VALUES (NEW.partition, OLD.watermark, NEW.watermark);
