@@ -26,7 +26,7 @@ interface Machine {
 }
 
 const MACHINES: readonly Machine[] = [
-  { name: 'boiler_1', base: 64, swing: 5, battery: 88, peak: 0.45, silent: [1.1, 0.85] },
+  { name: 'boiler_1', base: 64, swing: 5, battery: 88, peak: 0.45, silent: [0.93, 0.79] },
   { name: 'boiler_2', base: 66, swing: 4, battery: 71 },
   { name: 'compressor_1', base: 58, swing: 6, battery: 34 },
   { name: 'compressor_2', base: 57, swing: 7, battery: 12 },

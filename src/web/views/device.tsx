@@ -81,7 +81,7 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
         <h1>{deviceId}</h1>
         <span class="hint">
           of {userId}
-          {last !== null && <>, newest reading {age(last.time)} old</>}
+          {last !== null && `, newest reading ${agoOf(last.time)}`}
         </span>
         <a class="back" href={linkTo()}>
           All devices
@@ -108,6 +108,8 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
     </>
   );
 }
+
+const agoOf = (time: string) => (age(time) === 'now' ? 'just now' : `${age(time)} ago`);
 
 /** Calls with what came within a frame. */
 export function followReadings(

@@ -33,9 +33,10 @@ function FiringTile() {
       <span class="tile-name">Firing alerts</span>
       <strong>{number(firing)}</strong>
       <span class="tile-more">
-        {SEVERITIES.map((severity) => (
+        {firing === 0 && 'none'}
+        {SEVERITIES.filter((severity) => counts.value[severity]).map((severity) => (
           <span key={severity} class="severity-count">
-            <SeverityBadge severity={severity} /> {number(counts.value[severity] ?? 0)}
+            <SeverityBadge severity={severity} /> {number(counts.value[severity])}
           </span>
         ))}
       </span>
