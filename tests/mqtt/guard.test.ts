@@ -63,8 +63,8 @@ const gone = (client: MqttClient) =>
 
 test.each(CASES)(
   '%s may %s %s: %s',
-  async (...row) => {
-    expect(await answerTo(row)).toBe(row[3]);
+  async (...row: unknown[]) => {
+    expect(await answerTo(row as AclCase)).toBe(row[3] as 'allow' | 'deny');
   },
   SLOW,
 );
