@@ -73,7 +73,7 @@ export function VirtualTable<T>(props: TableProps<T>) {
           </tr>
         </thead>
         <tbody>
-          <Spacer rows={first} span={columns.length} />
+          <Spacer rows={first} />
           {shown.map((row, at) => (
             <tr key={keyOf(row)} class={rowClass?.(row)} aria-rowindex={first + at + 2}>
               {columns.map((column) => (
@@ -83,7 +83,7 @@ export function VirtualTable<T>(props: TableProps<T>) {
               ))}
             </tr>
           ))}
-          <Spacer rows={rows.length - last} span={columns.length} />
+          <Spacer rows={rows.length - last} />
         </tbody>
       </table>
       {rows.length === 0 && empty}
@@ -91,12 +91,13 @@ export function VirtualTable<T>(props: TableProps<T>) {
   );
 }
 
-function Spacer({ rows, span }: { rows: number; span: number }): JSX.Element | null {
+/** One cell: more than the narrow screen shows would be columns of their own. */
+function Spacer({ rows }: { rows: number }): JSX.Element | null {
   if (rows <= 0) return null;
   return (
     // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a row takes no focus
     <tr aria-hidden="true" class="spacer">
-      <td colSpan={span} style={{ height: `${rows * ROW_HEIGHT}px` }} />
+      <td style={{ height: `${rows * ROW_HEIGHT}px` }} />
     </tr>
   );
 }

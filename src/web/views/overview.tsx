@@ -128,6 +128,7 @@ function columnsFor(isAll: boolean): TableColumn<DeviceRow>[] {
       id: 'alerts',
       title: 'Alerts',
       width: 'medium',
+      isMinor: true,
       isNumeric: true,
       cell: (row) => <Firing row={row} />,
     },
