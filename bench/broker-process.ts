@@ -15,16 +15,22 @@ import { logger } from './database.ts';
 import { THRESHOLD } from './readings.ts';
 
 const [, , mode, folder = ''] = process.argv;
+const utf8 = new TextDecoder();
+const hot = new Set<string>();
 const sockets = Bun.serve({
   hostname: '127.0.0.1',
   port: 0,
   fetch(request, server) {
     const user = new URL(request.url).pathname.slice(1);
-    return server.upgrade(request, { data: user }) ? undefined : new Response(null, { status: 400 });
+    return server.upgrade(request, { data: user })
+      ? undefined
+      : new Response(null, { status: 400 });
   },
   websocket: {
     data: '' as string,
-    open: (socket) => socket.subscribe(socket.data),
+    open(socket) {
+      socket.subscribe(socket.data);
+    },
     message: () => {},
   },
 });
@@ -50,9 +56,6 @@ async function appenderOf(): Promise<LogAppender> {
   return log;
 }
 
-const utf8 = new TextDecoder();
-const hot = new Set<string>();
-
 async function judge({ topic, value }: { topic: string; value: Uint8Array }): Promise<void> {
   const { time, temperature } = JSON.parse(utf8.decode(value));
   const [, user = '', , device = ''] = topic.split('/');
@@ -62,7 +65,13 @@ async function judge({ topic, value }: { topic: string; value: Uint8Array }): Pr
   if (isHot) hot.add(name);
   else hot.delete(name);
   const type = isHot ? 'FIRED' : 'RESOLVED';
-  const alert = JSON.stringify({ type, user_id: user, device_id: device, time, value: temperature });
+  const alert = JSON.stringify({
+    type,
+    user_id: user,
+    device_id: device,
+    time,
+    value: temperature,
+  });
   client?.publish(`users/${user}/alerts`, alert, { qos: 1 });
   sockets.publish(user, alert);
 }

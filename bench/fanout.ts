@@ -1,187 +1,114 @@
-/**
- * Alerts to many subscribers: 1,000 sockets over 30 users, 1,000 transitions a second, each of
- * which goes to all subscribers of its user. Every delivery is checked: none missed, none twice.
- */
-import { readFileSync } from 'node:fs';
-import { createHistogram } from 'node:perf_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { connectAsync } from 'mqtt';
-import { startTestApp, type TestApp } from '../tests/support/app.ts';
+import { eventually } from '../tests/support/process.ts';
+import { cpuSecondsOf, residentMiB } from './cpu.ts';
+import { connectLoad } from './mqtt-load.ts';
+import { createReadings, userIds } from './readings.ts';
+import { type Around, percentile, type Row, type Suite } from './suite.ts';
+import { startPlain, startPulsegraph, type Target } from './targets.ts';
 
-export interface FanoutOptions {
-  users: number;
+interface Case {
   subscribers: number;
   /** Alert transitions a second, over all users. */
-  transitionsPerSecond: number;
-  seconds: number;
+  rate: number;
 }
 
-export interface FanoutResult extends FanoutOptions {
-  workload: string;
-  transitions: number;
-  expected: number;
-  delivered: number;
-  missed: number;
-  doubled: number;
-  /** From just before the reading was published to the message in the subscriber: milliseconds. */
-  p50: number;
-  p99: number;
-  max: number;
-  /** Of the process that serves, at its highest: MiB. */
-  rss: number;
-  /** Of the process that serves, ingest included: CPU time for each delivery, microseconds. */
-  cpu: number;
-}
-
-const SUBSCRIPTION = `subscription ($userId: ID!) {
-  alertEvents(userId: $userId) { seq type time message alert { id device { deviceId } } }
-}`;
-const TICK_MS = 20;
+/** Each reading crosses the threshold: one transition each. */
+const FLEET = { users: 30, devices: 30, crossing: 30 };
+const SECONDS = 30;
 const DRAIN_MS = 20_000;
+const CONNECTIONS = 4;
 
-export async function benchFanout(options: FanoutOptions): Promise<FanoutResult> {
-  const app = await startTestApp();
-  const mqtt = await connectAsync(app.mqttUrl);
+const CASES: Record<string, Case> = {
+  '1,000 subscribers, 100 transitions/s': { subscribers: 1_000, rate: 100 },
+  '1,000 subscribers, 1,000 transitions/s': { subscribers: 1_000, rate: 1_000 },
+};
+
+export const fanoutSuite: Suite = {
+  name: 'fanout',
+  title: 'Alerts to 1,000 subscribers',
+  about:
+    `WebSockets of ${FLEET.users} users, to each of which every transition of its user goes: 33 ` +
+    'deliveries for each. All are checked: none missed, none twice. Milliseconds from the publish ' +
+    'of the reading to the message in the client (which shares the cores); CPU of the process that ' +
+    'serves by delivery, what it takes to store and judge the readings included. Plain: the same ' +
+    "broker, one comparison, and Bun's own WebSocket topics, with one text for all.",
+  columns: [
+    { key: 'delivered', title: 'deliveries' },
+    { key: 'missed', title: 'missed' },
+    { key: 'doubled', title: 'twice' },
+    { key: 'p50', title: 'p50', digits: 1 },
+    { key: 'p99', title: 'p99', digits: 1 },
+    { key: 'cpu', title: 'CPU, µs/delivery', digits: 1 },
+    { key: 'rss', title: 'RSS, MiB' },
+    { key: 'plainP50', title: 'plain: p50', digits: 1 },
+    { key: 'plainP99', title: 'p99', digits: 1 },
+    { key: 'plainCpu', title: 'CPU, µs/delivery', digits: 1 },
+    { key: 'plainRss', title: 'RSS, MiB' },
+  ],
+  cases: Object.keys(CASES),
+  measure,
+};
+
+async function* measure(cases: readonly string[], { quick }: Around): AsyncGenerator<Row, void> {
+  for (const name of cases) {
+    const one = CASES[name] as Case;
+    const seconds = quick ? 3 : SECONDS;
+    const plain = await run(await startPlain('alerts'), one, seconds);
+    const ours = await run(await startPulsegraph(FLEET, 'embedded'), one, seconds);
+    const { p50: plainP50, p99: plainP99, cpu: plainCpu, rss: plainRss } = plain;
+    yield { name, ...ours, plainP50, plainP99, plainCpu, plainRss };
+  }
+}
+
+/** Removes the target. */
+async function run(target: Target, { subscribers, rate }: Case, seconds: number) {
+  const { message, transitions } = createReadings(FLEET);
+  const count = rate * seconds;
+  const indexes = transitions(count);
+  const users = userIds(FLEET);
+  const arrivals: { index: number; at: number }[] = [];
+  let doubled = 0;
   try {
-    const userIds = Array.from({ length: options.users }, (_, n) => `user_${n}`);
-    for (const userId of userIds) {
-      const config = JSON.stringify({ temperature_max: 50 });
-      await mqtt.publishAsync(`users/${userId}/config`, config, { qos: 1 });
+    const sockets = [];
+    for (let n = 0; n < subscribers; n++) {
+      const seen = new Uint8Array(count);
+      const watching = target.watch(users[n % users.length] as string, (key) => {
+        const index = indexes.get(key) ?? -1;
+        if (seen[index] === 1) doubled++;
+        else arrivals.push({ index, at: performance.now() });
+        seen[index] = 1;
+      });
+      sockets.push(await watching);
     }
-    const sentAt = new Map<string, number>();
-    const latency = createHistogram();
-    const subscribers = await Promise.all(
-      Array.from({ length: options.subscribers }, (_, n) =>
-        subscribe(app, userIds[n % userIds.length] as string, (time) => {
-          const at = sentAt.get(time);
-          if (at !== undefined)
-            latency.record(Math.max(1, Math.round((performance.now() - at) * 1_000)));
-        }),
-      ),
+    // A device has a user, and a user `subscribers / users` sockets, some one more.
+    const subscribersOf = (user: number) => Math.ceil((subscribers - user) / users.length);
+    const expected = [...indexes.values()].reduce(
+      (sum, index) => sum + subscribersOf(index % FLEET.devices),
+      0,
     );
-    await sleep(1_500);
+    const load = await connectLoad(target.mqttUrl, CONNECTIONS);
     let rss = 0;
     const sampling = setInterval(() => {
-      rss = Math.max(rss, rssOf(app.pid));
+      rss = Math.max(rss, residentMiB(target.pid));
     }, 250);
-    const cpuBefore = cpuSecondsOf(app.pid);
-    const perUser = await publish(options, userIds, mqtt, sentAt);
-    const expected = subscribers.reduce((sum, { userId }) => sum + (perUser.get(userId) ?? 0), 0);
-    const delivered = () => subscribers.reduce((sum, one) => sum + one.seqs.size, 0);
-    for (const until = performance.now() + DRAIN_MS; performance.now() < until; ) {
-      if (delivered() >= expected) break;
-      await sleep(50);
-    }
+    const before = cpuSecondsOf(target.pid);
+    const { sentAt } = await load.publish({ rate, count, message });
+    const all = () => arrivals.length >= expected;
+    // What is missing then is a figure of the row.
+    await eventually('deliveries', all, DRAIN_MS).catch(() => {});
     clearInterval(sampling);
-    const result = {
-      workload: 'fan-out',
-      ...options,
-      transitions: [...perUser.values()].reduce((sum, n) => sum + n, 0),
-      expected,
-      delivered: delivered(),
-      missed: expected - delivered(),
-      doubled: subscribers.reduce((sum, one) => sum + one.doubled, 0),
-      p50: latency.percentile(50) / 1_000,
-      p99: latency.percentile(99) / 1_000,
-      max: latency.max / 1_000,
+    const cpu = ((cpuSecondsOf(target.pid) - before) * 1e6) / Math.max(1, arrivals.length);
+    for (const one of [...sockets, load]) one.close();
+    const times = arrivals.map(({ index, at }) => at - (sentAt[index] ?? Number.NaN));
+    return {
+      delivered: arrivals.length,
+      missed: expected - arrivals.length,
+      doubled,
+      p50: percentile(times, 0.5),
+      p99: percentile(times, 0.99),
+      cpu,
       rss,
-      cpu: ((cpuSecondsOf(app.pid) - cpuBefore) * 1e6) / Math.max(1, delivered()),
     };
-    for (const { close } of subscribers) close();
-    return result;
   } finally {
-    mqtt.end(true);
-    await app.stop();
-    await app.remove();
+    await target.remove();
   }
-}
-
-interface Subscriber {
-  userId: string;
-  seqs: Set<number>;
-  doubled: number;
-  close: () => void;
-}
-
-/** Bare graphql-transport-ws: a thousand clients share this process with the publisher. */
-function subscribe(
-  app: TestApp,
-  userId: string,
-  onTime: (time: string) => void,
-): Promise<Subscriber> {
-  const subscriber: Subscriber = {
-    userId,
-    seqs: new Set(),
-    doubled: 0,
-    close: () => socket.close(),
-  };
-  const socket = new WebSocket(app.graphqlUrl.replace('http', 'ws'), 'graphql-transport-ws');
-  const { promise, resolve, reject } = Promise.withResolvers<Subscriber>();
-  socket.onopen = () => socket.send('{"type":"connection_init"}');
-  socket.onerror = () => reject(new Error('a subscriber could not connect'));
-  socket.onmessage = ({ data }) => {
-    const message = JSON.parse(data as string);
-    if (message.type === 'connection_ack') {
-      const payload = { query: SUBSCRIPTION, variables: { userId } };
-      socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload }));
-      resolve(subscriber);
-    } else if (message.type === 'next') {
-      const { seq, time, alert } = message.payload.data.alertEvents;
-      if (subscriber.seqs.has(seq)) subscriber.doubled++;
-      subscriber.seqs.add(seq);
-      onTime(`${alert.device.deviceId} ${time}`);
-    } else if (message.type === 'ping') {
-      socket.send('{"type":"pong"}');
-    } else {
-      console.error('a subscription ended:', data);
-    }
-  };
-  return promise;
-}
-
-/** Each reading crosses the threshold, up and down by turns: one transition each. */
-async function publish(
-  { transitionsPerSecond, seconds }: FanoutOptions,
-  userIds: readonly string[],
-  mqtt: Awaited<ReturnType<typeof connectAsync>>,
-  sentAt: Map<string, number>,
-): Promise<Map<string, number>> {
-  const perUser = new Map<string, number>();
-  const startedMs = performance.now();
-  const base = Date.now();
-  const total = transitionsPerSecond * seconds;
-  const acknowledged: Promise<unknown>[] = [];
-  for (let sent = 0; sent < total; ) {
-    const due = Math.min(total, ((performance.now() - startedMs) / 1_000) * transitionsPerSecond);
-    for (; sent < due; sent++) {
-      const userId = userIds[sent % userIds.length] as string;
-      const sequence = Math.floor(sent / userIds.length);
-      const time = new Date(base + sequence).toISOString();
-      const temperature = sequence % 2 === 0 ? 60 : 40;
-      sentAt.set(`d_${userId} ${time}`, performance.now());
-      perUser.set(userId, (perUser.get(userId) ?? 0) + 1);
-      acknowledged.push(
-        mqtt.publishAsync(
-          `users/${userId}/devices/d_${userId}/telemetry`,
-          JSON.stringify({ time, sequence_id: sequence, temperature }),
-          { qos: 1 },
-        ),
-      );
-    }
-    await sleep(TICK_MS);
-  }
-  await Promise.all(acknowledged);
-  return perUser;
-}
-
-function rssOf(pid: number): number {
-  const { stdout } = Bun.spawnSync(['ps', '-o', 'rss=', '-p', String(pid)]);
-  return Math.round(Number(stdout.toString()) / 1_024);
-}
-
-/** Of Linux, whose clock ticks 100 times a second there. */
-function cpuSecondsOf(pid: number): number {
-  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
-  const values = fields.split(' ').map(Number);
-  return ((values[11] ?? 0) + (values[12] ?? 0)) / 100;
 }

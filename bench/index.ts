@@ -4,12 +4,27 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { stopTestKafka } from '../tests/support/kafka.ts';
 import { copySuite } from './copy.ts';
+import { fanoutSuite } from './fanout.ts';
 import { ingestSuite } from './ingest.ts';
+import { latencySuite } from './latency.ts';
 import { describeMachine } from './machine.ts';
+import { pubackSuite } from './puback.ts';
+import { queriesSuite } from './queries.ts';
 import { lineOf, type Measured, machineText, replaceSections } from './report.ts';
+import { soakSuite } from './soak.ts';
+import { startSuite } from './start.ts';
 import type { Around, Row, Suite } from './suite.ts';
 
-const SUITES: Suite[] = [copySuite, ingestSuite];
+const SUITES: Suite[] = [
+  copySuite,
+  ingestSuite,
+  pubackSuite,
+  latencySuite,
+  queriesSuite,
+  fanoutSuite,
+  soakSuite,
+  startSuite,
+];
 const DOCUMENT = join(import.meta.dirname, '..', 'docs', 'performance.md');
 const QUICK = { rounds: 1, records: 20_000, soakMinutes: 0.2 };
 const FULL = { rounds: 3, records: 200_000, soakMinutes: 5 };

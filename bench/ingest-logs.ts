@@ -5,7 +5,7 @@ import { openEmbeddedLog } from '../src/engine/sources/embedded-log.ts';
 import { createEmbeddedSource } from '../src/engine/sources/embedded-source.ts';
 import { openKafkaAppender } from '../src/engine/sources/kafka-appender.ts';
 import { createKafkaSource } from '../src/engine/sources/kafka-source.ts';
-import { testKafka } from '../tests/support/kafka.ts';
+import { noKafka, testKafka } from '../tests/support/kafka.ts';
 import { logger } from './database.ts';
 import { createPlainWriter } from './plain-writer.ts';
 import type { BenchRecord } from './workload.ts';
@@ -25,6 +25,11 @@ export interface PlainOptions {
   records: number;
   /** Whether a key may come twice, on which COPY alone fails. */
   doubles: boolean;
+}
+
+/** For the rows that need one. */
+export function noKafkaNote(): string | null {
+  return noKafka ? 'no Kafka here: it takes Java and Maven, or KAFKA_BROKERS' : null;
 }
 
 export type LogKind = 'embedded' | 'Kafka';

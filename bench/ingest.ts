@@ -2,11 +2,10 @@ import { createEngine } from '../src/engine/index.ts';
 import { createRuleBook } from '../src/engine/rule-book.ts';
 import { model } from '../src/model.ts';
 import { connect, type Sql } from '../src/store/connection.ts';
-import { noKafka } from '../tests/support/kafka.ts';
 import { CEILING, copyAll } from './copy.ts';
 import { type CpuSeconds, cpuEach, cpuSeconds } from './cpu.ts';
 import { type BenchServer, logger, startServer } from './database.ts';
-import { type FilledLog, fillLog, type LogKind, PARTITIONS } from './ingest-logs.ts';
+import { type FilledLog, fillLog, type LogKind, noKafkaNote, PARTITIONS } from './ingest-logs.ts';
 import { type Around, median, type Row, type Suite } from './suite.ts';
 import { FLEET, makeRecords, makeRules, userName, type Workload } from './workload.ts';
 
@@ -62,8 +61,9 @@ async function* measure(
   try {
     for (const name of cases) {
       const { log: kind, fleet, rules } = CASES.get(name) as Case;
-      if (kind === 'Kafka' && noKafka) {
-        yield { name, note: 'no Kafka here: it takes Java and Maven, or KAFKA_BROKERS' };
+      const note = kind === 'Kafka' ? noKafkaNote() : null;
+      if (note !== null) {
+        yield { name, note };
         continue;
       }
       const key = `${kind} ${fleet.name}`;
