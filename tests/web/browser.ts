@@ -25,11 +25,11 @@ export interface Watched {
 export async function openPage(
   browser: Browser,
   origin: string,
-  options: { hash?: string; width?: number; height?: number; token?: string } = {},
+  options: { hash?: string; width?: number; height?: number } = {},
 ): Promise<Watched> {
   const { hash = '', width = 1280, height = 860 } = options;
   const context = await browser.newContext({ viewport: { width, height } });
-  context.setDefaultTimeout(+(process.env.T ?? 20_000));
+  context.setDefaultTimeout(20_000);
   const page = await context.newPage();
   const elsewhere: string[] = [];
   const faults: string[] = [];

@@ -1,14 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { existsSync } from 'node:fs';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { startTestApp, type TestApp } from '../support/app.ts';
 import { connectClient, query, telemetryTopic } from '../support/app-clients.ts';
 import { eventually } from '../support/process.ts';
+import { canRun, launchChromium, picture } from './browser.ts';
 
-const CHROMIUM = process.env.CHROMIUM_PATH || Bun.which('chromium') || '/usr/bin/chromium';
-/** In the pipeline a missing browser is a failure, not a skip. */
-const canRun = existsSync(CHROMIUM) || process.env.CI === 'true';
-const QUIET = ['--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const DAYS = 80;
 const DAY_MS = 86_400_000;
 const FIRST_DAY = Date.UTC(2013, 11, 2);
@@ -18,10 +14,7 @@ let browser: Browser | undefined;
 beforeAll(async () => {
   if (!canRun) return;
   app = await startTestApp();
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', ...QUIET],
-  });
+  browser = await launchChromium();
 }, 60_000);
 afterAll(async () => {
   await browser?.close();
@@ -82,7 +75,7 @@ test.skipIf(!canRun)(
     expect(series.points).toHaveLength(DAYS);
     expect(series.points[1]).toMatchObject({ count: 1, avg: 51 });
     await shown(page, 'machine_1');
-    await picture(page, 'telemetry');
+    await picture(page, 'graphiql-telemetry');
 
     const subscribed = page
       .waitForEvent('websocket')
@@ -94,7 +87,7 @@ test.skipIf(!canRun)(
     await publish({ time: noon(DAYS), sequence_id: DAYS, temperature: 95.5 });
     await shown(page, '95.5');
     await shown(page, 'FIRED');
-    await picture(page, 'alert');
+    await picture(page, 'graphiql-alert');
 
     expect(elsewhere).toEqual([]);
     expect(faults).toEqual([]);
@@ -114,10 +107,4 @@ async function shown(page: Page, text: string): Promise<void> {
     (wanted) => document.querySelector('.result-window')?.textContent?.includes(wanted),
     text,
   );
-}
-
-/** For a look at it: SCREENSHOTS=/tmp bun test tests/web */
-async function picture(page: Page, name: string): Promise<void> {
-  const folder = process.env.SCREENSHOTS;
-  if (folder) await page.screenshot({ path: `${folder}/graphiql-${name}.png` });
 }

@@ -11,6 +11,7 @@ export const connection = signal<{ state: 'connecting' | 'live' | 'lost'; since:
 export const reconnections = signal(0);
 
 const RETRY_MS = [250, 500, 1_000, 2_000];
+const NORMAL = 1000;
 const UNAUTHORIZED = 4401;
 const EXPIRED = 4403;
 
@@ -21,6 +22,7 @@ const client = createClient({
   shouldRetry: () => signInReason.value === null,
   // A server that vanished without a word is noticed within 15 s.
   keepAlive: 10_000,
+  lazyCloseTimeout: 10_000,
   connectionAckWaitTimeout: 5_000,
   retryWait: (retries) =>
     new Promise((resolve) => setTimeout(resolve, RETRY_MS[Math.min(retries, 3)])),
@@ -32,8 +34,9 @@ const client = createClient({
     closed: (event) => {
       const { code, reason } = event as CloseEvent;
       if (code === UNAUTHORIZED || code === EXPIRED) signInReason.value = reason || 'signed out';
-      if (connection.value.state !== 'lost')
-        connection.value = { state: 'lost', since: Date.now() };
+      // Closed by ourselves, as nothing was followed for a while.
+      const state = code === NORMAL ? 'connecting' : 'lost';
+      if (connection.value.state !== state) connection.value = { state, since: Date.now() };
     },
   },
 });

@@ -1,14 +1,11 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Empty, Facts, Notice, Panel } from '../components/bits.tsx';
-import { type ApiError, request, wordsOf } from '../state/api.ts';
-import {
-  device as deviceDocument,
-  EXPLAIN,
-  readings as readingsDocument,
-} from '../state/documents.ts';
+import { request, wordsOf } from '../state/api.ts';
+import { device as deviceDocument, EXPLAIN } from '../state/documents.ts';
 import { age, dateTime, show } from '../state/format.ts';
-import { follow, poll } from '../state/live.ts';
+import { poll } from '../state/live.ts';
 import { numericKeys, readingFields, valuesOf } from '../state/model.ts';
+import { followReadings } from '../state/readings.ts';
 import { linkTo } from '../state/router.ts';
 import type { Page, Reading } from '../state/types.ts';
 import { DeviceCharts } from './device-charts.tsx';
@@ -22,8 +19,6 @@ interface Device {
 
 const EXPLAIN_MS = 3_000;
 const RAW_ROWS = 50;
-/** What comes within one is rendered at once. */
-const FRAME_MS = 16;
 
 export function DeviceView({ userId, deviceId }: { userId: string; deviceId: string }) {
   const [device, setDevice] = useState<Device | null>(null);
@@ -110,37 +105,6 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
 }
 
 const agoOf = (time: string) => (age(time) === 'now' ? 'just now' : `${age(time)} ago`);
-
-/** Calls with what came within a frame. */
-export function followReadings(
-  variables: { userId: string; deviceId: string },
-  take: (readings: Reading[]) => void,
-): () => void {
-  let waiting: Reading[] = [];
-  let isOver = false;
-  let leave = () => {};
-  const begin = () => {
-    if (isOver) return;
-    leave = follow<{ readings: Reading }>(readingsDocument(readingFields), variables, {
-      next: ({ readings: reading }) => {
-        waiting.push(reading);
-        if (waiting.length > 1) return;
-        setTimeout(() => {
-          if (!isOver) take(waiting);
-          waiting = [];
-        }, FRAME_MS);
-      },
-      fail: (error: ApiError) => {
-        if (error.code !== 'UNAUTHENTICATED') setTimeout(begin, 1_000);
-      },
-    });
-  };
-  begin();
-  return () => {
-    isOver = true;
-    leave();
-  };
-}
 
 function RawReadings({ readings }: { readings: readonly Reading[] }) {
   const keys = useMemo(

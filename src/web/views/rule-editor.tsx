@@ -22,6 +22,8 @@ interface EditorProps {
   rule: Rule | null;
   ruleSet: RuleSet;
   onChange: (ruleSet: RuleSet) => void;
+  /** Reads what is in force. */
+  reload: () => Promise<void>;
 }
 
 /** The server's words by the path in the rule: `clear.threshold`; what fits no field is under ''. */
@@ -35,7 +37,7 @@ export function issuesOf(error: unknown): Issue[] {
   return issues.map((issue) => ({ ...issue, path: issue.path.replace(/^rule\.?/, '') }));
 }
 
-export function RuleEditor({ user, rule, ruleSet, onChange }: EditorProps) {
+export function RuleEditor({ user, rule, ruleSet, onChange, reload }: EditorProps) {
   const [draft, setDraft] = useState<RuleInput>(() => inputOf(rule ?? NEW_RULE));
   /** The version that the draft was begun on: another one in force is a conflict. */
   const [base, setBase] = useState(ruleSet.version);
@@ -62,14 +64,17 @@ export function RuleEditor({ user, rule, ruleSet, onChange }: EditorProps) {
     } catch (error) {
       const issues = issuesOf(error);
       setRefused(issues);
-      if (error instanceof ApiError && error.code === 'CONFLICT') setConflict(true);
-      else if (issues.length === 0) throw error;
+      if (error instanceof ApiError && error.code === 'CONFLICT') {
+        setConflict(true);
+        await reload();
+      } else if (issues.length === 0) throw error;
       return false;
     }
     return true;
   };
+  const ruleId = draft.ruleId ?? rule?.ruleId;
   const save = async (version: number) => {
-    const isSaved = await run(upsertRule(shorthandFields), { rule: draft }, version);
+    const isSaved = await run(upsertRule(shorthandFields), { rule: { ...draft, ruleId } }, version);
     if (isSaved !== true) return;
     setSaved(true);
     if (rule === null) go('rules');
@@ -100,7 +105,7 @@ export function RuleEditor({ user, rule, ruleSet, onChange }: EditorProps) {
           onKeepMine={() => save(ruleSet.version)}
         />
       )}
-      <RuleForm draft={draft} issues={issues} onDraft={edit} user={user} />
+      <RuleForm draft={draft} issues={issues} onDraft={edit} />
       <div class="actions">
         <Act class="primary" run={() => save(base)}>
           {rule === null ? 'Create rule' : 'Save'}

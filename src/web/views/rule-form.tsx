@@ -5,7 +5,6 @@ import { columnNames } from '../state/model.ts';
 import type { Issue, Operator, RuleInput, Severity } from '../state/types.ts';
 
 interface FormProps {
-  user: string;
   draft: RuleInput;
   issues: readonly Issue[];
   onDraft: (draft: RuleInput) => void;

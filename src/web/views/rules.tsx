@@ -19,19 +19,17 @@ export function RulesView({ selected }: { selected: string | null }) {
   const user = userId.value;
   const [ruleSet, setRuleSet] = useState<RuleSet | null>(null);
   const [fault, setFault] = useState('');
-  useEffect(() => {
-    if (user === null) return;
-    return poll(async () => {
-      try {
-        type Answer = { user: { ruleSet: RuleSet } | null };
-        const answer = await request<Answer>(rulesDocument(shorthandFields), { userId: user });
-        setRuleSet(answer.user?.ruleSet ?? NO_RULES);
-        setFault('');
-      } catch (error) {
-        setFault(wordsOf(error));
-      }
-    }, RULES_MS);
-  }, [user]);
+  const read = async () => {
+    try {
+      type Answer = { user: { ruleSet: RuleSet } | null };
+      const answer = await request<Answer>(rulesDocument(shorthandFields), { userId: user });
+      setRuleSet(answer.user?.ruleSet ?? NO_RULES);
+      setFault('');
+    } catch (error) {
+      setFault(wordsOf(error));
+    }
+  };
+  useEffect(() => (user === null ? undefined : poll(read, RULES_MS)), [user]);
   if (user === null) return <PickUser what="rules" />;
   const shown = ruleSet?.rules.find(({ ruleId }) => ruleId === selected);
   return (
@@ -51,6 +49,7 @@ export function RulesView({ selected }: { selected: string | null }) {
               rule={shown ?? null}
               ruleSet={ruleSet}
               onChange={setRuleSet}
+              reload={read}
             />
           )}
         </div>

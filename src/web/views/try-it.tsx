@@ -5,10 +5,10 @@ import { alerts } from '../state/alerts.ts';
 import { ApiError, request } from '../state/api.ts';
 import { PUBLISH } from '../state/documents.ts';
 import { columnNames, model } from '../state/model.ts';
+import { followReadings } from '../state/readings.ts';
 import { linkTo } from '../state/router.ts';
 import { userId } from '../state/session.ts';
 import type { Alert, Reading } from '../state/types.ts';
-import { followReadings } from './device.tsx';
 
 export function TryItView() {
   const user = userId.value;
