@@ -46,8 +46,12 @@ async function subscribe(
     const run = async () =>
       cleaned(await execute({ ...args, rootValue: delivery }), args.contextValue as Context);
     if ('error' in delivery) return run();
-    const results = recent.get(delivery.event) ?? new Map<string, Result>();
-    recent.set(delivery.event, results);
+    let results = recent.get(delivery.event);
+    if (results === undefined) {
+      results = new Map();
+      // Once: who comes late does not make it last longer.
+      recent.set(delivery.event, results);
+    }
     const shared = results.get(asker) ?? run();
     results.set(asker, shared);
     return shared;

@@ -97,6 +97,17 @@ test('an answer is not shared for long', async () => {
   expect(await ask(TEXT)).toBe('2 ann undefined');
 });
 
+test('an answer does not last longer for being asked for', async () => {
+  const ask = stage();
+  const answers = new Set<string>();
+  const until = performance.now() + 2_100;
+  while (performance.now() < until) {
+    answers.add(await ask(TEXT));
+    await Bun.sleep(100);
+  }
+  expect(answers.size).toBeGreaterThan(1);
+});
+
 test('a subscription ends with an event that could not be read, so that resuming repeats it', async () => {
   const read: number[] = [];
   let isAway = true;
