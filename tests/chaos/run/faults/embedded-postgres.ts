@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { connect } from '../../../../src/store/connection.ts';
 import { processesIn, type TestApp } from '../../../support/app.ts';
 import { isAlive } from '../../../support/process.ts';
@@ -49,8 +47,7 @@ export function embeddedPostgresFaults(app: TestApp): Fault[] {
 /** Of the server that runs, not of one whose file was left. */
 function serverPid(app: TestApp): number {
   const pid = app.postgresPid();
-  const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-  if (!isAlive(pid) || !command.includes(join(app.dataDir, 'postgres'))) {
+  if (!processesIn(app.dataDir).includes(pid)) {
     throw new Error(`${pid} is no PostgreSQL of this folder`);
   }
   return pid;
