@@ -15,5 +15,5 @@ USER bun
 VOLUME /data
 EXPOSE 4000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=12 \
-  CMD ["bun", "-e", "process.exit((await fetch(`http://127.0.0.1:${process.env.PORT}/healthz`)).ok ? 0 : 1)"]
+  CMD ["bun", "-e", "const s = process.env.HTTPS_CERT ? 's' : ''; process.exit((await fetch(`http${s}://127.0.0.1:${process.env.PORT}/healthz`, { tls: { rejectUnauthorized: false } })).ok ? 0 : 1)"]
 CMD ["bun", "src/index.ts"]

@@ -37,6 +37,8 @@ import { createDashboard } from './web/serve.ts';
 export interface App {
   graphqlUrl: string;
   mqttUrl: string;
+  /** The embedded broker over TLS; null without. */
+  mqttsUrl: string | null;
   /** With its password, if it has one. */
   databaseUrl: string;
   dataDir: string | null;
@@ -116,6 +118,7 @@ async function startParts(around: Surroundings): Promise<App> {
     dashboard: config.persistedOnly === 'on' ? undefined : createDashboard({ model }),
     authenticate: authentication(config, logger),
     allowedOrigins: config.allowedOrigins,
+    tls: httpsOf(config),
     introspection: config.introspection === 'on',
     persisted: {
       documents: config.persistedDocuments ?? {},
@@ -130,6 +133,7 @@ async function startParts(around: Surroundings): Promise<App> {
   return {
     graphqlUrl: `${server.url}/graphql`,
     mqttUrl: mqtt.url,
+    mqttsUrl: mqtt.tlsUrl,
     databaseUrl: database.url,
     dataDir,
     stop: () => releases.releaseAll(),
@@ -141,6 +145,10 @@ function authentication(config: Config, logger: Logger): Authenticate | null {
   if (secret === null && authJwksUrl === null) return null;
   const keys = secret === null ? { jwksUrl: authJwksUrl as string } : { secret };
   return createAuthenticate({ keys, issuer, audience, logger });
+}
+
+function httpsOf({ httpsCert: cert, httpsKey: key }: Config): { cert: string; key: string } | null {
+  return cert === null || key === null ? null : { cert, key };
 }
 
 function takeDataFolder(config: Config, releases: Releases): string {

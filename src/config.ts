@@ -249,6 +249,9 @@ function contradictions(config: Config): string[] {
   const ports = [
     [SETTINGS.port.name, config.port],
     ...(config.mqttUrl === null ? [[SETTINGS.mqttPort.name, config.mqttPort] as const] : []),
+    ...(config.mqttUrl === null && config.mqttsPort !== null
+      ? [[SETTINGS.mqttsPort.name, config.mqttsPort] as const]
+      : []),
     ...(config.databaseUrl === null
       ? [[SETTINGS.postgresPort.name, config.postgresPort] as const]
       : []),

@@ -97,6 +97,7 @@ function announce(app: App): void {
     ...(config.persistedOnly === 'on' ? [] : [`  Dashboard  ${new URL('/', app.graphqlUrl)}`]),
     `  GraphiQL   ${app.graphqlUrl}`,
     `  MQTT       ${redactUrl(app.mqttUrl)}  (${mqtt}${topic})`,
+    ...(app.mqttsUrl === null ? [] : [`  MQTTS      ${app.mqttsUrl}`]),
     `  Database   ${redactUrl(app.databaseUrl)}${password}`,
     ...(app.dataDir === null ? [] : [`  Data       ${app.dataDir}`]),
     '',

@@ -22,7 +22,7 @@ import { createKafkaSource } from './engine/sources/kafka-source.ts';
 import { bridgeFigures, brokerFigures, logFigures } from './figures.ts';
 import { model } from './model.ts';
 import { createBridge } from './mqtt/bridge.ts';
-import { startBroker } from './mqtt/broker.ts';
+import { type BrokerOptions, startBroker } from './mqtt/broker.ts';
 import type { MqttClientOptions } from './mqtt/client.ts';
 import { createGuard, type Guard } from './mqtt/guard.ts';
 import type { Releases } from './releases.ts';
@@ -53,6 +53,8 @@ export interface Log {
 
 export interface Mqtt {
   url: string;
+  /** The embedded broker over TLS, where it has a port for that. */
+  tlsUrl: string | null;
   /** How our own clients connect, but for their session. */
   client: Pick<MqttClientOptions, 'url' | 'protocolVersion' | 'username' | 'password' | 'tls'>;
   /** Whether what devices send reaches the log through this process. */
@@ -168,6 +170,7 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
     port: config.mqttPort,
     host: config.mqttHost,
     guard,
+    tls: brokerTls(config),
     dataFile: join(dataDir as string, 'mqtt.sqlite'),
     appender: deps.refused.appender,
     telemetry: compileTopic(model.topic),
@@ -177,7 +180,14 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
   releases.add('MQTT broker', () => broker.close());
   const client = { url: ownUrl(broker.port, config.mqttHost), ...guard?.own };
   const figures = brokerFigures(() => broker.stats());
-  return { url: broker.url, client, isFlowing: () => true, figures };
+  return { url: broker.url, tlsUrl: broker.tlsUrl, client, isFlowing: () => true, figures };
+}
+
+function brokerTls(config: Config): BrokerOptions['tls'] {
+  const { mqttsPort: port, mqttsHost: host, mqttsCert: cert, mqttsKey: key } = config;
+  if (port === null || cert === null || key === null) return undefined;
+  const namesByCertificate = config.mqttsCertUsername === 'on';
+  return { port, host, cert, key, clientCa: config.mqttsClientCa ?? undefined, namesByCertificate };
 }
 
 /** Who may log in to the embedded broker, and to what, as the database has it. */
@@ -210,7 +220,9 @@ function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt 
       key: config.mqttTlsKey ?? undefined,
     },
   };
-  if (config.bridge === 'off') return { url, client, isFlowing: () => false, figures: [] };
+  if (config.bridge === 'off') {
+    return { url, tlsUrl: null, client, isFlowing: () => false, figures: [] };
+  }
   const { bridgeSharedGroup } = config;
   const bridge = createBridge({
     ...client,
@@ -237,7 +249,7 @@ function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt 
   bridge.start();
   releases.add('bridge', () => bridge.close(), BRIDGE_CLOSE_MS);
   const figures = bridgeFigures(() => bridge.stats());
-  return { url, client, isFlowing: () => bridge.flowing, figures };
+  return { url, tlsUrl: null, client, isFlowing: () => bridge.flowing, figures };
 }
 
 /** One session for all replicas, of which one is elected; with a shared group one for each. */

@@ -5,10 +5,8 @@ import { type Config, SETTINGS } from './config.ts';
 
 /** What is allowed, and may not be what was meant: a line each, for the start. */
 export function warningsOf(
-  config: Pick<
-    Config,
-    'kafkaBrokers' | 'mqttUrl' | 'authJwtSecret' | 'authJwksUrl' | 'host' | 'mqttHost' | 'mqttAuth'
-  >,
+  config: Pick<Config, 'kafkaBrokers' | 'mqttUrl' | 'authJwtSecret' | 'authJwksUrl'> &
+    Parameters<typeof asksForLogin>[0],
 ): string[] {
   const warnings: string[] = [];
   const keysAt = config.authJwksUrl === null ? null : new URL(config.authJwksUrl);

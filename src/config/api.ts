@@ -1,4 +1,5 @@
 /** Who may ask the API, and for how much. */
+import { certificateFaults } from './certificate.ts';
 import {
   address,
   documentsFile,
@@ -7,6 +8,7 @@ import {
   isLoopback,
   oneOf,
   origins,
+  pemFile,
   secret,
   text,
   webUrl,
@@ -46,6 +48,14 @@ export const API_SETTINGS = {
     'Web pages that may ask, besides GraphiQL here. Unset: any with tokens, as no browser adds one ' +
       'by itself; none without.',
   ),
+  httpsCert: setting(
+    'HTTPS_CERT',
+    pemFile,
+    null,
+    'Certificate of the API, with those between it and the root: it is served over TLS then, and only ' +
+      'so. Read at the start.',
+  ),
+  httpsKey: setting('HTTPS_KEY', pemFile, null, 'The key of that certificate.'),
   introspection: setting(
     'INTROSPECTION',
     oneOf('on', 'off'),
@@ -90,6 +100,8 @@ interface ApiConfig {
   authIssuer: string | null;
   authAudience: string | null;
   allowedOrigins: '*' | string[] | null;
+  httpsCert: string | null;
+  httpsKey: string | null;
   persistedDocuments: Record<string, string> | null;
   persistedOnly: 'on' | 'off';
 }
@@ -126,7 +138,10 @@ export function apiContradictions(config: ApiConfig): string[] {
   if (config.persistedOnly === 'on' && config.persistedDocuments === null) {
     faults.push('PERSISTED_ONLY: "on" leaves nothing to ask; set PERSISTED_DOCUMENTS too');
   }
-  return faults;
+  return [
+    ...faults,
+    ...certificateFaults('HTTPS', { cert: config.httpsCert, key: config.httpsKey }),
+  ];
 }
 
 /** Whoever may ask without a token is the operator: so only this machine may. */

@@ -8,7 +8,7 @@ import { createDoor } from './door.ts';
 import type { Guard } from './guard.ts';
 import { createInflow, type Inflow } from './inflow.ts';
 import { createIngest, type Ingest } from './ingest.ts';
-import { createMqttListener, type MqttListener } from './listener.ts';
+import { createMqttListener, type ListenerTls, type MqttListener } from './listener.ts';
 import { createPersistence, type Persistence } from './persistence.ts';
 
 export interface BrokerOptions {
@@ -18,6 +18,12 @@ export interface BrokerOptions {
   host?: string;
   /** Without, whoever reaches the port is the operator. */
   guard?: Guard;
+  /** A second port, for TLS. */
+  tls?: ListenerTls & {
+    port: number;
+    host: string /** See door.ts. */;
+    namesByCertificate: boolean;
+  };
   /** SQLite file of sessions, retained messages and queues. */
   dataFile: string;
   appender: LogAppender;
@@ -58,6 +64,8 @@ export interface BrokerStats {
 export interface Broker {
   url: string;
   port: number;
+  /** Of the port for TLS; null without. */
+  tlsUrl: string | null;
   stats(): BrokerStats;
   /** Closes every connection, waits for what is being written, and closes the file. */
   close(deadlineMs?: number): Promise<void>;
@@ -102,10 +110,14 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const listener = listenerFor(aedes, parts);
   const closeAedes = () => new Promise<void>((resolve) => aedes.close(resolve));
 
+  const { tls } = options;
   let port: number;
+  let tlsPort: number | undefined;
   try {
     port = await listener.listen(options.port, host);
+    if (tls) tlsPort = await listener.listen(tls.port, tls.host, tls);
   } catch (error) {
+    await listener.destroy();
     await closeAedes();
     await persistence.destroy();
     throw error;
@@ -125,8 +137,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   let closing: Promise<void> | undefined;
 
   return {
-    url: `mqtt://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url: urlOf('mqtt', host, port),
     port,
+    tlsUrl: tls && tlsPort !== undefined ? urlOf('mqtts', tls.host, tlsPort) : null,
     stats: () => ({
       connections: listener.connections(),
       ...persistence.counts(),
@@ -140,6 +153,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       return closing;
     },
   };
+}
+
+function urlOf(scheme: string, host: string, port: number): string {
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** The broker proper, with what Pulsegraph decides for it. */
@@ -159,7 +176,10 @@ async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest
     counters.skipped++;
     log.skipped(clientId);
   });
-  const door = createDoor({ guard, persistence, log, counters });
+  const door = createDoor({
+    ...{ guard, persistence, log, counters },
+    namesByCertificate: options.tls?.namesByCertificate ?? false,
+  });
   const aedes = await Aedes.createBroker({
     persistence,
     // Without a limit of its own: each connection has one, and a shared one would let a single

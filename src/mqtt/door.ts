@@ -1,12 +1,15 @@
+import { TLSSocket } from 'node:tls';
 import type { AedesOptions, AuthenticateError, Client } from 'aedes';
 import type { BrokerLog } from './broker-log.ts';
-import type { Guard } from './guard.ts';
+import type { Guard, Login } from './guard.ts';
 import type { Persistence } from './persistence.ts';
 import { refuseMqtt5 } from './refusal.ts';
 
 export interface DoorDeps {
   /** Without, everybody is let in, to everything. */
   guard: Guard | undefined;
+  /** The common name of a client's certificate is its account, and no password is asked for. */
+  namesByCertificate: boolean;
   persistence: Persistence;
   log: Pick<BrokerLog, 'refusedMqtt5'>;
   counters: { refusedMqtt5: number };
@@ -21,8 +24,15 @@ const UNAVAILABLE = 3;
 const BAD_LOGIN = 4;
 
 /** Who gets in, and to which subscriptions. */
-export function createDoor({ guard, persistence, log, counters }: DoorDeps): Door {
+export function createDoor(deps: DoorDeps): Door {
+  const { guard, persistence, log, counters } = deps;
   if (guard) storeOnlyAllowed(guard, persistence);
+
+  function loginOf(client: Client, { username, password }: Login): Login {
+    const name = deps.namesByCertificate ? certifiedName(client) : null;
+    return name === null ? { username, password } : { username: name, certified: true };
+  }
+
   return {
     hooks: {
       preConnect(client, packet, callback) {
@@ -33,7 +43,7 @@ export function createDoor({ guard, persistence, log, counters }: DoorDeps): Doo
           return;
         }
         // It says who it is here for the first time; whether that is true comes before its session.
-        if (guard) packet.clientId = guard.clientId(packet, packet.clientId);
+        if (guard) packet.clientId = guard.clientId(loginOf(client, packet), packet.clientId);
         callback(null, true);
       },
       authenticate(client, username, password, done) {
@@ -45,7 +55,7 @@ export function createDoor({ guard, persistence, log, counters }: DoorDeps): Doo
           letIn();
           return;
         }
-        void guard.logIn(client, { username, password }).then((verdict) => {
+        void guard.logIn(client, loginOf(client, { username, password })).then((verdict) => {
           if (verdict !== 'in') {
             done(refusal(verdict), null);
             return;
@@ -71,6 +81,13 @@ export function createDoor({ guard, persistence, log, counters }: DoorDeps): Doo
       },
     },
   };
+}
+
+/** The listener lets in no certificate that isn't signed by one of ours. */
+function certifiedName({ conn }: Client): string | null {
+  if (!(conn instanceof TLSSocket) || !conn.authorized) return null;
+  const name = conn.getPeerCertificate().subject?.CN;
+  return typeof name === 'string' ? name : '';
 }
 
 /** aedes stores all subscriptions of a packet as soon as the first one of them is granted. */

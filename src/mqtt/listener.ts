@@ -1,4 +1,5 @@
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import type { Logger } from 'pino';
 import { StartError } from '../domain/start-error.ts';
 import { createFrameGuard } from './frames.ts';
@@ -15,9 +16,17 @@ export interface MqttListenerOptions {
   logger: Pick<Logger, 'warn'>;
 }
 
+/** PEM texts. */
+export interface ListenerTls {
+  cert: string;
+  key: string;
+  /** Clients have to show a certificate that is signed by one of these. */
+  clientCa?: string | undefined;
+}
+
 export interface MqttListener {
   /** Resolves with the port. @throws StartError when it can't be had */
-  listen(port: number, host: string): Promise<number>;
+  listen(port: number, host: string, tls?: ListenerTls): Promise<number>;
   stopAccepting(): void;
   /** Ends what is still open and resolves when the port is free. */
   destroy(): Promise<void>;
@@ -29,6 +38,7 @@ export interface MqttListener {
 export const SOCKET_BUFFER_BYTES = 256 * 1024;
 const LOG_EVERY_MS = 10_000;
 const TCP_KEEPALIVE_MS = 60_000;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /** The broker's TCP side: who gets in, how large a packet may be, and when a socket is read. */
 export function createMqttListener(options: MqttListenerOptions): MqttListener {
@@ -50,7 +60,15 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
       ),
   );
 
-  const server = createServer({ highWaterMark: SOCKET_BUFFER_BYTES }, (socket) => {
+  const logHandshake = createSparingLog<unknown>(LOG_EVERY_MS, (error, leftOut) =>
+    logger.warn(
+      { err: error, leftOut },
+      'refused an MQTT connection: its TLS handshake failed; check its certificate, and which it trusts',
+    ),
+  );
+  const servers: Server[] = [];
+
+  function accept(socket: Socket): void {
     if (sockets.size >= maxConnections) {
       logFull();
       socket.destroy();
@@ -63,7 +81,19 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
     const inflow = options.createInflow(() => socket.emit('readable'));
     guardReads(socket, inflow);
     options.handle(socket, inflow);
-  });
+  }
+
+  function serverFor(tls: ListenerTls | undefined): Server {
+    if (tls === undefined) return createServer({ highWaterMark: SOCKET_BUFFER_BYTES }, accept);
+    const { cert, key, clientCa } = tls;
+    const server = createTlsServer({
+      ...{ cert, key, minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+      ...(clientCa && { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
+    });
+    server.on('secureConnection', accept);
+    server.on('tlsClientError', logHandshake);
+    return server;
+  }
 
   /**
    * The broker takes bytes by `socket.read()` when a batch of packets is done, and nowhere else: so
@@ -86,10 +116,15 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
     };
   }
 
-  function listen(port: number, host: string): Promise<number> {
+  function listen(port: number, host: string, tls?: ListenerTls): Promise<number> {
+    const setting = tls === undefined ? 'MQTT_PORT' : 'MQTTS_PORT';
+    const server = serverFor(tls);
     return new Promise((resolve, reject) => {
-      server.once('error', (error: NodeJS.ErrnoException) => reject(startError(error, port, host)));
+      server.once('error', (error: NodeJS.ErrnoException) =>
+        reject(startError(error, { setting, port, host })),
+      );
       server.listen(port, host, () => {
+        servers.push(server);
         const address = server.address();
         server.on('error', (error) => logger.warn({ err: error }, 'MQTT port'));
         resolve(typeof address === 'object' && address ? address.port : port);
@@ -97,9 +132,11 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
     });
   }
 
-  let stopped: Promise<void> | undefined;
+  let stopped: Promise<unknown> | undefined;
   function stopAccepting(): void {
-    stopped ??= new Promise((resolve) => server.close(() => resolve()));
+    stopped ??= Promise.all(
+      servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
+    );
   }
 
   return {
@@ -115,18 +152,21 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
   };
 }
 
-function startError(error: NodeJS.ErrnoException, port: number, host: string): StartError {
-  const remedy = 'set MQTT_PORT to another port';
+function startError(
+  error: NodeJS.ErrnoException,
+  { setting, port, host }: { setting: string; port: number; host: string },
+): StartError {
+  const remedy = `set ${setting} to another port`;
   if (error.code === 'EADDRINUSE') {
     return new StartError(
       'PORT_TAKEN',
-      `MQTT_PORT ${port} is taken: stop the program that uses it, or ${remedy}`,
+      `${setting} ${port} is taken: stop the program that uses it, or ${remedy}`,
       { cause: error },
     );
   }
   return new StartError(
     'BAD_CONFIGURATION',
-    `MQTT_PORT ${port} on ${host} can't be opened (${error.code ?? error.message}): ${remedy}`,
+    `${setting} ${port} on ${host} can't be opened (${error.code ?? error.message}): ${remedy}`,
     { cause: error },
   );
 }

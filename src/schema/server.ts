@@ -26,6 +26,8 @@ export interface ServerOptions extends Omit<SchemaDeps, 'subscriptions'> {
   authenticate?: Authenticate | null;
   /** Of web pages that may ask, besides our own; null: any with tokens, none without. */
   allowedOrigins?: '*' | readonly string[] | null;
+  /** PEM texts: HTTP and WebSocket are served over TLS, and only so. */
+  tls?: { cert: string; key: string } | null;
   /** Whether the schema may be asked for; without, GraphiQL is off too. */
   introspection?: boolean;
   /** Documents by their ids, and whether nothing else is taken; see persisted-documents.ts. */
@@ -165,6 +167,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   }
 
   const server = listen(options, {
+    ...(options.tls && { tls: options.tls }),
     idleTimeout: IDLE_TIMEOUT_SECONDS,
     maxRequestBodySize: MAX_BODY_BYTES,
     fetch: answer,
@@ -180,7 +183,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   const host = options.host.includes(':') ? `[${options.host}]` : options.host;
   const port = server.port as number;
   return {
-    url: `http://${host}:${port}`,
+    url: `${options.tls ? 'https' : 'http'}://${host}:${port}`,
     port,
     async close() {
       const finished = server.stop();
