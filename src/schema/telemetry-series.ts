@@ -43,6 +43,8 @@ export interface TelemetryArgs {
 const DEFAULT_MAX_POINTS = 500;
 const MAX_POINTS = 10_000;
 const MAX_TOTAL_POINTS = 50_000;
+const POINTS_OF_COST = 50;
+const MAX_DEVICES = 1_000;
 const MAX_KEYS = 20;
 const MAX_KEY_LENGTH = 200;
 /** Misspellings within so many letters of a declared column are taken for one. */
@@ -101,10 +103,25 @@ export async function telemetrySeries(
 }
 
 /** How many devices' series one call may be asked for, by the points that they will have. */
-export function devicesAtOnce({ keys, from, to, bucket, maxPoints }: TelemetryArgs): number {
+export function devicesAtOnce(args: TelemetryArgs): number {
+  return Math.max(1, Math.floor(MAX_TOTAL_POINTS / pointsOfDevice(args)));
+}
+
+/** The cost of a call: what is asked of its points counts for each fifty that there may be. */
+export function telemetryComplexity(
+  args: TelemetryArgs,
+  devices: number = MAX_DEVICES,
+): { field: number; multiplier: number } {
+  // More points than that are refused, with what to do about it.
+  const points = Math.min(MAX_TOTAL_POINTS, pointsOfDevice(args) * devices);
+  return { field: 20, multiplier: Math.max(1, Math.ceil(points / POINTS_OF_COST)) };
+}
+
+/** At the most. */
+function pointsOfDevice({ keys, from, to, bucket, maxPoints }: TelemetryArgs): number {
   const each =
     bucket == null ? (maxPoints ?? DEFAULT_MAX_POINTS) : estimateBuckets({ from, to }, bucket);
-  return Math.max(1, Math.floor(MAX_TOTAL_POINTS / Math.max(1, each * keys.length)));
+  return Math.max(1, each * keys.length);
 }
 
 function pointOf(row: BucketRow, grid: readonly Bucket[]): TelemetryPoint {
@@ -189,8 +206,6 @@ async function knownKeys(
   }
   return known;
 }
-
-const MAX_DEVICES = 1_000;
 
 /** Those of the named devices that exist, else all of the user's. */
 export async function chosenDevices(

@@ -9,6 +9,7 @@ import {
   devicesAtOnce,
   type TelemetryArgs,
   type TelemetrySeries,
+  telemetryComplexity,
   telemetrySeries,
 } from './telemetry-series.ts';
 
@@ -92,7 +93,7 @@ export function defineTelemetry(builder: Builder): void {
         type: 'TimeZone',
         description: 'Whose midnight begins a day.',
       }),
-      // The points have a limit of their own.
+      // The call is priced by its points.
       points: t.expose('points', {
         type: ['TelemetryPoint'],
         description: 'By time.',
@@ -139,7 +140,7 @@ function defineFields(builder: Builder): void {
         deviceIds: t.arg.idList({ description: 'Left out: all, up to 1,000.' }),
         ...seriesArgs,
       },
-      complexity: { field: 20, multiplier: 1 },
+      complexity: ({ deviceIds, ...args }) => telemetryComplexity(args, deviceIds?.length),
       resolve: async (user, args, context, info) => {
         const deviceIds = await chosenDevices(context, user.id, args.deviceIds ?? null);
         const all = { ...args, timezone: args.timezone ?? UTC };
@@ -152,7 +153,7 @@ function defineFields(builder: Builder): void {
       type: ['TelemetrySeries'],
       description: 'Time buckets, one series per key.',
       args: seriesArgs,
-      complexity: { field: 20, multiplier: 1 },
+      complexity: (args) => telemetryComplexity(args, 1),
       resolve: (device, args, context, info) => {
         const ends = asksFor(info, ENDS);
         return seriesLoader(context, { ...args, timezone: args.timezone ?? UTC, ends }).load(

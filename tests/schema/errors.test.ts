@@ -130,6 +130,28 @@ const refused: [name: string, code: string, query: string, says: RegExp][] = [
     /larger bucket/,
   ],
   [
+    'many points many times',
+    'TOO_EXPENSIVE',
+    ofUser(
+      Array.from(
+        { length: 20 },
+        (_, i) =>
+          `a${i}: telemetry(deviceIds: ["dev_1"], keys: ["battery"], ${RANGE}, bucket: "2s") ` +
+          '{ key points { start count avg } }',
+      ).join(' '),
+    ),
+    /complexity/,
+  ],
+  [
+    'the same points under many names',
+    'TOO_EXPENSIVE',
+    ofUser(
+      `device(deviceId: "dev_1") { telemetry(keys: ["battery"], ${RANGE}, bucket: "2s") { ` +
+        `${Array.from({ length: 100 }, (_, i) => `a${i}: points { start }`).join(' ')} } }`,
+    ),
+    /complexity/,
+  ],
+  [
     'too complex',
     'TOO_EXPENSIVE',
     '{ users(first: 1000) { nodes { devices(first: 1000) { nodes { deviceId } } } } }',
