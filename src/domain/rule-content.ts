@@ -19,6 +19,12 @@ export function reservedIds(model: Model): string[] {
   return Object.values(model.shorthands).map(({ id }) => id);
 }
 
+/** Ids of all rules in it, with those of its shorthands. */
+export function ruleIds({ rules, shorthands }: RuleContent, model: Model): string[] {
+  const given = Object.keys(shorthands).flatMap((name) => model.shorthands[name]?.id ?? []);
+  return [...rules.map(({ id }) => id), ...given];
+}
+
 /** The content after a config was applied: what it leaves out stays, null removes a shorthand. */
 export function mergeConfig(current: RuleContent, patch: ConfigPatch, model: Model): RuleContent {
   const shorthands: Record<string, number> = {};

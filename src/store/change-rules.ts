@@ -92,7 +92,8 @@ async function apply(
   } else {
     await tx`UPDATE user_configs SET ${tx(columns as never)} WHERE user_id = ${userId}`;
   }
-  const newVersion = await acceptConfig(tx, { userId, content: next, rules: next.rules });
+  const accepted = { userId, before: current, content: next, rules: next.rules, model };
+  const newVersion = await acceptConfig(tx, accepted);
   const ruleSet = toRuleSet({ userId, version: newVersion, content: next, model });
   return { kind: 'ok', ruleSet, changed: true };
 }

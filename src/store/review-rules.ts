@@ -1,10 +1,11 @@
 import type { Model } from '../domain/model.ts';
 import type { Issue } from '../domain/rule.ts';
 import { parseConfig } from '../domain/rule-config.ts';
-import { contentIssues, mergeConfig, type RuleContent } from '../domain/rule-content.ts';
+import { contentIssues, mergeConfig, type RuleContent, ruleIds } from '../domain/rule-content.ts';
 import type { Sql, TransactionSql } from './connection.ts';
 import { failureKind } from './failure.ts';
 import { type LockedConfig, lockConfig } from './lock-config.ts';
+import { textArray } from './text-array.ts';
 
 export interface Review {
   userId: string;
@@ -79,19 +80,33 @@ export async function reviewConfig(
   if (issues.length > 0) return await refuse(tx, row, issues);
   const written = row.written.rules as Record<string, unknown>[];
   const rules = written.map((rule, index) => ({ ...rule, id: content.rules[index]?.id }));
-  await acceptConfig(tx, { userId: row.userId, content, rules });
+  await acceptConfig(tx, { userId: row.userId, before: row.accepted, content, rules, model });
   return { userId: row.userId, version: row.version, issues: [] };
 }
 
 /**
- * Brings the newest version of a locked row into force.
+ * Brings the newest version of a locked row into force. The snoozes of rules that are deleted go with
+ * them: a later rule of that id is not kept quiet by what nobody remembers.
  *
+ * @param options.before what was in force
  * @param options.rules what the column `rules` is to hold: as written, with ids
  * @returns the version
  */
 export async function acceptConfig(
   tx: TransactionSql,
-  { userId, content, rules }: { userId: string; content: RuleContent; rules: readonly object[] },
+  {
+    userId,
+    before,
+    content,
+    rules,
+    model,
+  }: {
+    userId: string;
+    before: RuleContent;
+    content: RuleContent;
+    rules: readonly object[];
+    model: Model;
+  },
 ): Promise<number> {
   const [row] = await tx<{ version: number }[]>`
     UPDATE user_configs
@@ -99,6 +114,11 @@ export async function acceptConfig(
         accepted_version = version, accepted_at = clock_timestamp(), accepted_by = updated_by,
         reviewed_version = version, issues = '[]'
     WHERE user_id = ${userId} RETURNING version`;
+  const old = new Set(ruleIds(before, model));
+  const stay = ruleIds(content, model).filter((id) => old.has(id));
+  await tx`
+    DELETE FROM snoozes
+    WHERE user_id = ${userId} AND rule_id <> ALL (${textArray(stay)}::text[])`;
   return (row as { version: number }).version;
 }
 

@@ -257,3 +257,35 @@ test('rules added one by one stop at the bound; what is in force stays', async (
   });
   expect((await config()).ruleSet.rules).toHaveLength(fitting);
 }, 20_000);
+
+test('the snoozes of a rule go when it is deleted, whatever way', async () => {
+  const hot = { id: 'hot', ...HOT };
+  const low = { id: 'low', ...LOW };
+  const all = { temperature_max: 80, rules: [hot, low] };
+  const snoozeAll = () => db.sql`
+    INSERT INTO snoozes (user_id, device_id, rule_id, until, actor)
+    SELECT user_id, 'd', rule_id, now() + interval '1 year', 'ann'
+    FROM unnest('{u,other}'::text[]) user_id, unnest('{hot,low,temperature-max}'::text[]) rule_id
+    ON CONFLICT DO NOTHING`;
+  const left = async (userId = 'u') => {
+    const rows = await db.sql`SELECT rule_id FROM snoozes WHERE user_id = ${userId} ORDER BY 1`;
+    return rows.map((row) => row.rule_id).join(' ');
+  };
+  await change(all);
+  await snoozeAll();
+  await change({ rules: [{ ...hot, threshold: 90, enabled: false }, low] });
+  expect(await left()).toBe('hot low temperature-max');
+  await change({ rules: [low] });
+  expect(await left()).toBe('low temperature-max');
+  await change({ temperature_max: null });
+  expect(await left()).toBe('low');
+  await change(all);
+  await snoozeAll();
+  await write([hot]);
+  await review();
+  expect(await left()).toBe('hot temperature-max');
+  await db.sql`DELETE FROM user_configs`;
+  await change(all);
+  expect(await left()).toBe('');
+  expect(await left('other')).toBe('hot low temperature-max');
+});
