@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import type { Browser } from 'playwright-core';
 import { startTestApp, type TestApp } from '../support/app.ts';
 import { connectClient, query, telemetryTopic } from '../support/app-clients.ts';
-import { canRun, launchChromium, openPage, picture } from './browser.ts';
+import { canRun, launchChromium, openPage, picture, violations } from './browser.ts';
 
 const LONG = 90_000;
 const SECRET = 'a secret of more than thirty-two characters';
@@ -49,6 +49,7 @@ describe.skipIf(!canRun)('the dashboard', () => {
         await page.getByText('Disconnected since').waitFor();
         await page.getByRole('status').getByText('Disconnected').waitFor();
         await picture(page, 'disconnected');
+        expect(await violations(page)).toEqual([]);
         // The alerts fire before the page is back: others take the port meanwhile, or it is early.
         await page.context().setOffline(true);
         await app.restart();
@@ -77,6 +78,7 @@ describe.skipIf(!canRun)('the dashboard', () => {
         const { page, faults } = await openPage(browser, new URL(app.graphqlUrl).origin);
         await page.getByRole('heading', { name: 'Sign in to Pulsegraph' }).waitFor();
         await picture(page, 'sign-in');
+        expect(await violations(page)).toEqual([]);
         await page.getByLabel('Token').fill('no token at all');
         await page.getByRole('button', { name: 'Sign in' }).click();
         await page.getByText('The last one was refused').waitFor();

@@ -1,11 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import axe from 'axe-core';
 import type { MqttClient } from 'mqtt';
 import type { Browser, Page } from 'playwright-core';
 import { startTestApp, type TestApp } from '../support/app.ts';
 import { connectClient, query, telemetryTopic } from '../support/app-clients.ts';
 import { eventually } from '../support/process.ts';
-import { canRun, launchChromium, openPage, picture, visit, type Watched } from './browser.ts';
+import {
+  canRun,
+  launchChromium,
+  openPage,
+  picture,
+  violations,
+  visit,
+  type Watched,
+} from './browser.ts';
 
 const USER = 'plant';
 const LONG = 60_000;
@@ -358,16 +365,5 @@ async function breaks(page: Page): Promise<number> {
     const [first, last] = [columns.indexOf(true), columns.lastIndexOf(true)];
     const inside = columns.slice(first, last + 1);
     return inside.filter((has, x) => !has && inside[x - 1]).length;
-  });
-}
-
-/** By rule and element, in words. */
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  return await page.evaluate(async () => {
-    const { violations } = await (globalThis as never as { axe: typeof axe }).axe.run();
-    return violations.flatMap(({ id, nodes }) =>
-      nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
-    );
   });
 }

@@ -8,6 +8,20 @@ const schema = buildSchema(
   readFileSync(join(import.meta.dir, '..', '..', 'schema.graphql'), 'utf8'),
 );
 
+test('the dashboard imports nothing of the server', async () => {
+  const folder = join(import.meta.dir, '..', '..', 'src', 'web');
+  const foreign: string[] = [];
+  for await (const path of new Bun.Glob('**/*.{ts,tsx}').scan(folder)) {
+    if (path === 'serve.ts') continue;
+    const text = readFileSync(join(folder, path), 'utf8');
+    for (const [, from = ''] of text.matchAll(/from '([^']+)'/g)) {
+      const isOwn = from.startsWith('.') && join(folder, path, '..', from).startsWith(folder);
+      if (!isOwn && !/^(preact|@preact|uplot|graphql-ws)/.test(from)) foreign.push(from);
+    }
+  }
+  expect(foreign).toEqual([]);
+});
+
 /** Each as the default model fills it in. */
 function text(name: string, document: unknown): string {
   if (typeof document === 'string') return document;
