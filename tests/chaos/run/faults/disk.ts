@@ -9,7 +9,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type Fault, healed } from '../fault.ts';
+import type { Fault } from '../fault.ts';
 
 /** A small disk of its own: an ext4 file system in a file. */
 export interface SmallDisk {
@@ -27,20 +27,17 @@ export function mountSmallDisk(folder: string, onSkipped: (why: string) => void)
   closeSync(openSync(file, 'w'));
   truncateSync(file, SIZE_BYTES);
   mkdirSync(path, { mode: 0o755 });
-  for (const [command, ...args] of [
+  const problem =
     // No blocks are kept back for root, who would go on writing.
-    ['mkfs.ext4', '-q', '-m', '0', file],
-    ['mount', '-o', 'loop', file, path],
-  ] as const) {
-    const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' });
-    if (status === 0) continue;
-    onSkipped(`disk full: ${command} does not work here (${error?.message ?? stderr.trim()})`);
+    problemOf('mkfs.ext4', '-q', '-m', '0', file) ?? problemOf('mount', '-o', 'loop', file, path);
+  if (problem !== null) {
+    onSkipped(`disk full: ${problem}`);
     return null;
   }
   return {
     path,
     fault: diskFault(path),
-    unmount: () => void spawnSync('umount', ['--lazy', path]),
+    unmount: () => void problemOf('umount', '--lazy', path),
   };
 }
 
@@ -57,7 +54,6 @@ function diskFault(path: string): Fault {
       return async () => {
         clearInterval(again);
         rmSync(filler, { force: true });
-        return healed();
       };
     },
   };
@@ -66,11 +62,8 @@ function diskFault(path: string): Fault {
 /** Appends until nothing more goes in. */
 function fill(filler: string, path: string): void {
   const { bavail, bsize } = statfsSync(path);
-  const reserved = spawnSync('fallocate', [
-    ...['--posix', '--offset', '0', '--length'],
-    ...[String(sizeOf(filler) + bavail * bsize), filler],
-  ]);
-  if (reserved.status === 0) return;
+  const length = String(sizeOf(filler) + bavail * bsize);
+  if (problemOf('fallocate', '--posix', '--length', length, filler) === null) return;
   const file = openSync(filler, 'a');
   try {
     while (writeSync(file, PIECE) > 0);
@@ -83,4 +76,10 @@ function fill(filler: string, path: string): void {
 
 function sizeOf(file: string): number {
   return Bun.file(file).size;
+}
+
+/** Runs a command to its end; null where it went well. */
+function problemOf(command: string, ...args: string[]): string | null {
+  const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  return status === 0 ? null : `${command} does not work here (${error?.message ?? stderr.trim()})`;
 }
