@@ -76,7 +76,8 @@ async function fill(sql: Sql): Promise<void> {
 
 async function measure(sql: Sql, { draft, devices }: (typeof QUESTIONS)[number]) {
   const deviceIds = Array.from({ length: devices }, (_, d) => `dev_${d + 1}`);
-  const range = { userId: 'user_1', from: FROM, to: TO, timezone: zone('UTC') as Zone };
+  const timezone = zone('UTC') as Zone;
+  const range = { userId: 'user_1', ruleId: null, from: FROM, to: TO, timezone };
   const times: number[] = [];
   let found = { readings: 0, episodes: 0 };
   for (let n = 0; n < TIMES; n++) {

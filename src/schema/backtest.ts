@@ -1,6 +1,7 @@
 import type { BacktestEpisode } from '../domain/backtest.ts';
 import type { BacktestDay } from '../domain/backtest-tally.ts';
 import type { Duration } from '../domain/duration.ts';
+import { reservedIds } from '../domain/rule-content.ts';
 import type { Micros } from '../domain/time.ts';
 import { type Zone, zone } from '../domain/zone.ts';
 import type { Builder } from './builder.ts';
@@ -33,12 +34,17 @@ export function defineBacktest(builder: Builder): void {
       },
       complexity: COMPLEXITY,
       resolve: async (user, { rule, from, to, deviceIds, timezone }, context) => {
-        const [draft] = configOf({ rules: [rule] }, context.model, 'rule').rules ?? [];
+        const { ruleId = null, ...unnamed } = rule;
+        // A config refuses it as the id of a rule, but here it is that of one in force.
+        const isShorthand = ruleId !== null && reservedIds(context.model).includes(ruleId);
+        const rules = [isShorthand ? unnamed : rule];
+        const [draft] = configOf({ rules }, context.model, 'rule').rules ?? [];
         if (draft === undefined) throw badArgument('rule', 'is missing');
         if (to <= from) throw badArgument('to', 'has to be later than from');
         return await runBacktest(context, {
           userId: user.id,
           draft,
+          ruleId,
           from,
           to,
           deviceIds: deviceIds ?? null,

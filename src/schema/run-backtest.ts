@@ -16,6 +16,8 @@ import { chosenDevices } from './telemetry-series.ts';
 export interface BacktestRequest {
   userId: string;
   draft: RuleDraft;
+  /** Of the rule in force that it is compared with, also that of a shorthand. */
+  ruleId: string | null;
   from: Micros;
   /** Exclusive. */
   to: Micros;
@@ -120,11 +122,10 @@ async function readGroup(
 /** What the rule of this id did live, where it is one of those in force. */
 async function liveEpisodes(
   context: Context,
-  { userId, draft, from, to }: BacktestRequest,
+  { userId, ruleId, from, to }: BacktestRequest,
   deviceIds: readonly string[],
 ): Promise<number | null> {
   const { ruleSet } = await ruleSetLoader(context).load(userId);
-  const { id: ruleId } = draft;
   if (ruleId === null || !ruleSet.all.some(({ id }) => id === ruleId)) return null;
   return await countEpisodes(context.sql, { userId, ruleId, deviceIds, from, to });
 }

@@ -147,6 +147,17 @@ test('what the rule in force has raised stands beside what this one would have',
   const one = await backtest({ ...HOT, ruleId: 'hot' }, { deviceIds: ['pump_2'] });
   expect(one.result.liveEpisodes).toBe(1);
   expect((await backtest({ ...HOT, ruleId: 'other' })).result.liveEpisodes).toBeNull();
+  const shorthand = { ...HOT, ruleId: 'temperature-max' };
+  expect((await backtest(shorthand)).result.liveEpisodes).toBeNull();
+  await on.query('mutation { setRules(userId: "user_1", temperatureMax: 85) { version } }');
+  await seedAlert(on.sql, {
+    id: 'l4',
+    deviceId: 'pump_1',
+    ruleId: 'temperature-max',
+    startedAt: T0,
+  });
+  const { result } = await backtest(shorthand);
+  expect(result).toMatchObject({ episodeCount: 144, liveEpisodes: 1 });
 });
 
 test('of many episodes a thousand are listed, and all are counted', async () => {
