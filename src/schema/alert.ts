@@ -19,7 +19,7 @@ export function defineAlert(builder: Builder): void {
   builder.enumType('AlertStatus', {
     description: 'How an alert stands.',
     values: {
-      FIRING: { description: 'Its rule held when the device last sent a reading.' },
+      FIRING: { description: 'It has begun, and is not over: also while it waits for `clear`.' },
       RESOLVED: { description: 'It is over: `resolveReason` says why.' },
     },
   });
@@ -90,12 +90,12 @@ function defineAlertType(builder: Builder): void {
       value: t.expose('value', {
         type: 'JSON',
         nullable: true,
-        description: 'Of the newest reading that this episode took into account.',
+        description: 'Of the newest reading that found the rule holding; null for silence.',
       }),
       startedAt: t.expose('startedAt', { type: 'DateTime', description: 'When it fired.' }),
       lastSeenAt: t.expose('lastSeenAt', {
         type: 'DateTime',
-        description: 'Time of the newest reading that it took into account.',
+        description: 'Time of the newest reading that found the rule holding.',
       }),
       resolvedAt: t.expose('resolvedAt', {
         type: 'DateTime',
