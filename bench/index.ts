@@ -8,15 +8,19 @@ import { fanoutSuite } from './fanout.ts';
 import { ingestSuite } from './ingest.ts';
 import { latencySuite } from './latency.ts';
 import { describeMachine } from './machine.ts';
+import { profileSuite } from './profile.ts';
 import { pubackSuite } from './puback.ts';
 import { queriesSuite } from './queries.ts';
 import { lineOf, type Measured, machineText, replaceSections } from './report.ts';
 import { soakSuite } from './soak.ts';
+import { stagesSuite } from './stages.ts';
 import { startSuite } from './start.ts';
 import type { Around, Row, Suite } from './suite.ts';
 
 const SUITES: Suite[] = [
   copySuite,
+  stagesSuite,
+  profileSuite,
   ingestSuite,
   pubackSuite,
   latencySuite,

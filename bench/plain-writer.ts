@@ -50,7 +50,8 @@ export function createPlainWriter(
 
 const utf8 = new TextDecoder();
 
-function lineOf({ topic, value }: PlainMessage): string {
+/** One line of COPY text. */
+export function lineOf({ topic, value }: PlainMessage): string {
   const [, user, , device] = topic.split('/');
   const { time, sequence_id, temperature, battery, ...extra } = JSON.parse(utf8.decode(value));
   const text = JSON.stringify(extra).replaceAll('\\', '\\\\');

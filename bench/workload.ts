@@ -46,8 +46,8 @@ const REDELIVERY_DISTANCE = 5_000;
 export function makeRules(count: number): unknown[] {
   const more = Array.from({ length: Math.max(0, count - RULES.length) }, (_, n) => {
     const { message, ...rule } = RULES[n % RULES.length] as (typeof RULES)[number];
-    const step = rule.operator === '<' ? -1 : 1;
-    return { ...rule, threshold: rule.threshold + step * (n + 10), message: `${message} ${n}` };
+    const far = (n + 1) * (rule.operator === '<' ? -1_000 : 1_000);
+    return { ...rule, threshold: rule.threshold + far, message: `${message} ${n}` };
   });
   return [...RULES.slice(0, count), ...more];
 }
@@ -67,7 +67,8 @@ export function makeRecords(workload: Workload): BenchRecord[] {
     const device = i % devices;
     const sequence = Math.floor(i / devices);
     const user = userName(device % users);
-    const half = (n: number) => Math.floor((n + ((device * 7) % period)) / period) % 2;
+    const ahead = Math.floor((device / devices) * period);
+    const half = (n: number) => Math.floor((n + ahead) / period) % 2;
     const hot = half(sequence) === 1;
     const time = new Date(START_MS + sequence * 1000).toISOString();
     const temperature = (hot ? 90 : 50) + (i % 100) / 10;
