@@ -13,6 +13,7 @@ import { graphiqlOptions, renderGraphiQL } from './graphiql.ts';
 import type { DocumentParams, Documents } from './persisted-documents.ts';
 import { sharedResults } from './shared-results.ts';
 import { createStreamSlots } from './stream-slots.ts';
+import { UnconditionalSubscription } from './unconditional-subscription.ts';
 
 export type Yoga = YogaServerInstance<Record<string, unknown>, Context>;
 
@@ -117,6 +118,7 @@ function boundedValidation({ introspection }: GraphqlHttpOptions): Plugin {
   return {
     onValidate({ context, addValidationRule, setValidationFn }) {
       const { caller } = context as unknown as Initial;
+      addValidationRule(UnconditionalSubscription);
       if (caller?.viewer.kind === 'device') addValidationRule(OnlyWhatADeviceMaySee);
       if (introspection) return;
       addValidationRule(NoSchemaIntrospectionCustomRule);

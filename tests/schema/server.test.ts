@@ -231,6 +231,13 @@ test('refusals over WebSocket carry their codes, and the socket stays', async ()
   expect(await codesOf('subscription { alertEvents {')).toEqual(['BAD_USER_INPUT']);
   expect(await codesOf('{ nothing }')).toEqual(['BAD_USER_INPUT']);
   expect(await codesOf('{ users(first: 0) { nodes { id } } }')).toEqual(['BAD_USER_INPUT']);
+  for (const nothing of [
+    'subscription { alertEvents @skip(if: true) { seq } }',
+    'subscription { ... @include(if: false) { alertEvents { seq } } }',
+    'subscription { ...F } fragment F on Subscription { alertEvents @skip(if: true) { seq } }',
+  ]) {
+    expect(await codesOf(nothing)).toEqual(['BAD_USER_INPUT']);
+  }
   expect(await codesOf('subscription { readings(deviceId: "d") { time } }')).toEqual([
     'BAD_USER_INPUT',
   ]);
