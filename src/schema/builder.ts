@@ -98,7 +98,8 @@ export function createBuilder() {
         return apiError(
           'TOO_EXPENSIVE',
           `the ${name} of this operation is ${result[name]}, at most ${LIMITS[name]} is allowed; ` +
-            'ask for smaller pages (first), fewer fields, or in several requests',
+            'ask for smaller pages (first), fewer points (maxPoints, deviceIds), fewer fields, or in ' +
+            'several requests',
         );
       },
     },

@@ -23,13 +23,13 @@ const DateTime = new GraphQLScalarType<Micros, string>({
     'RFC 3339, `2026-01-31T12:00:00.123456Z`. In UTC on the way out, with 3 to 6 fraction digits.',
   serialize: (value) => formatMicros(value as Micros),
   parseValue: (value) => parsedTime(value),
-  parseLiteral: (node) => parsedTime(textOf(node, 'DateTime')),
+  parseLiteral: (node) => parsedTime(textOf(node, 'DateTime'), node),
 });
 
-function parsedTime(value: unknown): Micros {
+function parsedTime(value: unknown, node?: ValueNode): Micros {
   const micros = typeof value === 'string' ? parseRfc3339(value) : null;
   if (micros === null || micros < MIN_TIME || micros >= END_OF_TIME) {
-    throw refusal(value, 'a time; write RFC 3339 with a zone, as 2026-01-31T12:00:00Z');
+    throw refusal(value, 'a time; write RFC 3339 with a zone, as 2026-01-31T12:00:00Z', node);
   }
   return micros;
 }
@@ -41,13 +41,13 @@ const DurationScalar = new GraphQLScalarType<Duration, string>({
     'in. Days, weeks and months are those of the calendar.',
   serialize: (value) => formatDuration(value as Duration),
   parseValue: (value) => parsedDuration(value),
-  parseLiteral: (node) => parsedDuration(textOf(node, 'Duration')),
+  parseLiteral: (node) => parsedDuration(textOf(node, 'Duration'), node),
 });
 
-function parsedDuration(value: unknown): Duration {
+function parsedDuration(value: unknown, node?: ValueNode): Duration {
   const duration = typeof value === 'string' ? parseDuration(value) : null;
   if (duration === null) {
-    throw refusal(value, 'a duration; write PT1M or P1D, or short: 90s, 1m, 6h, 1d, 1w, 1mo');
+    throw refusal(value, 'a duration; write PT1M or P1D, or short: 90s, 1m, 6h, 1d, 1w, 1mo', node);
   }
   return duration;
 }
@@ -57,12 +57,14 @@ const TimeZone = new GraphQLScalarType<Zone, string>({
   description: 'IANA name of a timezone: `Europe/Berlin`.',
   serialize: (value) => (value as Zone).name,
   parseValue: (value) => parsedZone(value),
-  parseLiteral: (node) => parsedZone(textOf(node, 'TimeZone')),
+  parseLiteral: (node) => parsedZone(textOf(node, 'TimeZone'), node),
 });
 
-function parsedZone(value: unknown): Zone {
+function parsedZone(value: unknown, node?: ValueNode): Zone {
   const found = typeof value === 'string' ? zone(value) : null;
-  if (found === null) throw refusal(value, 'a timezone; write an IANA name such as Europe/Berlin');
+  if (found === null) {
+    throw refusal(value, 'a timezone; write an IANA name such as Europe/Berlin', node);
+  }
   return found;
 }
 
@@ -71,6 +73,9 @@ function textOf(node: ValueNode, type: string): string {
   throw new GraphQLError(`${type} is written as text in quotes`, { nodes: node });
 }
 
-function refusal(value: unknown, what: string): GraphQLError {
-  return new GraphQLError(`${JSON.stringify(value)?.slice(0, 100)} is not ${what}`);
+/** @param node where it stands in the document, if it does */
+function refusal(value: unknown, what: string, node?: ValueNode): GraphQLError {
+  return new GraphQLError(`${JSON.stringify(value)?.slice(0, 100)} is not ${what}`, {
+    nodes: node,
+  });
 }

@@ -182,6 +182,11 @@ for (const [name, code, query, says] of refused) {
   });
 }
 
+test('a literal that makes no sense is pointed at', async () => {
+  const { errors } = await on.query(ofUser('alerts(from: "yesterday") { nodes { id } }'));
+  expect(errors?.[0]?.locations).toEqual([{ line: 1, column: 37 }]);
+});
+
 test('a variable of the wrong type is the input of the user', async () => {
   const query = 'query ($first: Int) { users(first: $first) { nodes { id } } }';
   const { errors } = await on.query(query, { first: 'many' });

@@ -35,7 +35,12 @@ export interface Stage {
 export interface Answer {
   // biome-ignore lint/suspicious/noExplicitAny: tests look into what they have just asked for.
   data: any;
-  errors?: { message: string; path?: string[]; extensions: Record<string, unknown> }[];
+  errors?: {
+    message: string;
+    path?: string[];
+    locations?: { line: number; column: number }[];
+    extensions: Record<string, unknown>;
+  }[];
 }
 
 export const STATUS: EngineStatus = {
