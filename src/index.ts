@@ -95,7 +95,7 @@ function announce(app: App): void {
     `Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.`,
     '',
     ...(config.persistedOnly === 'on' ? [] : [`  Dashboard  ${new URL('/', app.graphqlUrl)}`]),
-    `  GraphiQL   ${app.graphqlUrl}`,
+    `  ${hasGraphiql(config) ? 'GraphiQL' : 'GraphQL '}   ${app.graphqlUrl}`,
     `  MQTT       ${redactUrl(app.mqttUrl)}  (${mqtt}${topic})`,
     ...(app.mqttsUrl === null ? [] : [`  MQTTS      ${app.mqttsUrl}`]),
     `  Database   ${redactUrl(app.databaseUrl)}${password}`,
@@ -109,6 +109,10 @@ function announce(app: App): void {
   ];
   console.log(`\n${lines.join('\n')}\n`);
   log.release();
+}
+
+function hasGraphiql({ introspection, persistedOnly }: Config): boolean {
+  return introspection === 'on' && persistedOnly === 'off';
 }
 
 function accounts(): string[] {
