@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { API_SETTINGS, apiContradictions, openDoor } from './config/api.ts';
 import { BROKER_SETTINGS, brokerContradictions } from './config/broker.ts';
+import { BROKER_LIMIT_SETTINGS } from './config/broker-limits.ts';
 import { KAFKA_SETTINGS, kafkaContradictions } from './config/kafka.ts';
 import {
   address,
@@ -40,6 +41,7 @@ export const SETTINGS = {
   port: setting('PORT', port, '4000', 'GraphQL, GraphiQL, WebSocket and health checks.'),
   mqttPort: setting('MQTT_PORT', port, '1883', 'The embedded MQTT broker.'),
   ...BROKER_SETTINGS,
+  ...BROKER_LIMIT_SETTINGS,
   mqttUrl: setting(
     'MQTT_URL',
     url(['mqtt', 'mqtts'], 'mqtt://host:1883'),

@@ -175,6 +175,15 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
     appender: deps.refused.appender,
     telemetry: compileTopic(model.topic),
     maxPayloadBytes: config.maxPayloadBytes,
+    maxConnections: config.mqttMaxConnections,
+    limits: {
+      maxRate: config.mqttMaxRate,
+      maxTopicBytes: config.mqttMaxTopicBytes,
+      maxTopicLevels: config.mqttMaxTopicLevels,
+      maxSubscriptions: config.mqttMaxSubscriptions,
+      maxSessions: config.mqttMaxSessions,
+      maxRetainedBytes: config.mqttMaxRetainedBytes,
+    },
     logger,
   });
   releases.add('MQTT broker', () => broker.close());

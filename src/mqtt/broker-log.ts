@@ -27,6 +27,14 @@ export function createBrokerLog(logger: Pick<Logger, 'debug' | 'info' | 'warn' |
       'refused an MQTT 5 client: set protocolVersion 4 / use MQTT 3.1.1, or set MQTT_URL to a ' +
         'broker that speaks MQTT 5',
     ),
+    limited: createSparingLog<{ clientId: string; reason: string }>(
+      LOG_EVERY_MS,
+      (detail, leftOut) =>
+        logger.warn(
+          { ...detail, leftOut },
+          'an MQTT client was refused something: it is over a limit',
+        ),
+    ),
     appendFailed: createSparingLog<Failure>(
       FAILURE_EVERY_MS,
       ({ client, packet, error }, leftOut) =>

@@ -8,8 +8,10 @@ import { createDoor } from './door.ts';
 import type { Guard } from './guard.ts';
 import { createInflow, type Inflow } from './inflow.ts';
 import { createIngest, type Ingest } from './ingest.ts';
+import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts';
 import { createMqttListener, type ListenerTls, type MqttListener } from './listener.ts';
 import { createPersistence, type Persistence } from './persistence.ts';
+import { createRate } from './rate.ts';
 
 export interface BrokerOptions {
   /** 0 takes a free one. */
@@ -36,6 +38,9 @@ export interface BrokerOptions {
   drainTimeoutMs?: number;
   /** Default 10,000. */
   maxConnections?: number;
+  limits?: Partial<BrokerLimits>;
+  /** How long a connection may push against `limits.maxRate`; default a minute. */
+  ratePatienceMs?: number;
   /** A session that stays away longer is forgotten; default 7 days. */
   sessionExpiryMs?: number;
   /** A session's queue drops its oldest message above this; default 100,000. */
@@ -155,6 +160,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   };
 }
 
+function limitsOf({ limits }: BrokerOptions): BrokerLimits {
+  return { ...DEFAULT_LIMITS, ...limits };
+}
+
 function urlOf(scheme: string, host: string, port: number): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
@@ -163,11 +172,17 @@ function urlOf(scheme: string, host: string, port: number): string {
 async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest }> {
   const { options, counters, log, persistence, inflows } = parts;
   const { guard } = options;
+  const door = createDoor({
+    ...{ guard, persistence, log, counters },
+    limits: limitsOf(options),
+    namesByCertificate: options.tls?.namesByCertificate ?? false,
+    onOwn: (client) => inflows.get(client)?.rate?.lift(),
+  });
   const ingest = createIngest({
     appender: options.appender,
     telemetry: options.telemetry,
     persistence,
-    guard,
+    refusal: door.refusal,
     inflowOf: (client) => (client ? inflows.get(client) : undefined),
     identity: () => ({ brokerId: aedes.id, brokerCounter: ++numbers.counter }),
     onFailure: (client, packet, error) => log.appendFailed({ client, packet, error }),
@@ -175,10 +190,6 @@ async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest
   const delivery = createDelivery(persistence, guard, (clientId) => {
     counters.skipped++;
     log.skipped(clientId);
-  });
-  const door = createDoor({
-    ...{ guard, persistence, log, counters },
-    namesByCertificate: options.tls?.namesByCertificate ?? false,
   });
   const aedes = await Aedes.createBroker({
     persistence,
@@ -195,6 +206,7 @@ async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest
   const numbers = aedes as unknown as { counter: number };
   persistence.adoptSessions(Date.now());
   aedes.on('client', (client) => persistence.sessionConnected(client.id, client.clean));
+  aedes.on('unsubscribe', (filters, client) => door.unsubscribed(client, filters));
   aedes.on('clientDisconnect', (client) => persistence.sessionDisconnected(client.id, Date.now()));
   log.follow(aedes);
   return { aedes, ingest };
@@ -208,7 +220,13 @@ function listenerFor(aedes: Aedes, { options, inflows }: Parts): MqttListener {
   return createMqttListener({
     maxConnections: options.maxConnections ?? 10_000,
     maxPacketBytes: Math.max(16 * options.maxPayloadBytes, 1024 * 1024),
-    createInflow: (onRoom) => createInflow(limits, onRoom),
+    createInflow(onRoom, onAbuse) {
+      if (!options.guard) return createInflow(limits, onRoom);
+      const { maxRate: perSecond } = limitsOf(options);
+      const patienceMs = options.ratePatienceMs;
+      const rate = createRate({ perSecond, onRoom, onAbuse, patienceMs });
+      return createInflow(limits, onRoom, rate);
+    },
     handle(socket, inflow): Client {
       const client = aedes.handle(socket);
       inflows.set(client, inflow);

@@ -1,3 +1,5 @@
+import type { Rate } from './rate.ts';
+
 /**
  * What one connection has in the broker: messages that were read from its socket and aren't done.
  * Above the limit its socket isn't read, so that TCP slows the sender down; others go on.
@@ -7,6 +9,8 @@ export interface Inflow {
   tail: Promise<void>;
   /** Once a message failed, none behind it is acknowledged: the client will send them again. */
   failed: boolean;
+  /** None where there is no limit. */
+  readonly rate: Rate | undefined;
   isFull(): boolean;
   enter(bytes: number): void;
   leave(bytes: number): void;
@@ -18,18 +22,21 @@ export interface InflowLimits {
 }
 
 /** `onRoom` is called when a full line has emptied to a half. */
-export function createInflow(limits: InflowLimits, onRoom: () => void): Inflow {
+export function createInflow(limits: InflowLimits, onRoom: () => void, rate?: Rate): Inflow {
   let messages = 0;
   let bytes = 0;
   let full = false;
   return {
     tail: Promise.resolve(),
     failed: false,
+    rate,
     isFull() {
+      if (rate?.isOver()) return true;
       full ||= messages >= limits.maxMessages || bytes >= limits.maxBytes;
       return full;
     },
     enter(size) {
+      rate?.take();
       messages++;
       bytes += size;
     },

@@ -1,7 +1,6 @@
 import type { Client } from 'aedes';
 import type { LogAppender } from '../domain/log.ts';
 import { deviceKey, type TopicPattern } from '../domain/topic.ts';
-import type { Guard } from './guard.ts';
 import type { Inflow } from './inflow.ts';
 import type { Persistence } from './persistence.ts';
 import type { BrokerPacket } from './stored-packet.ts';
@@ -10,7 +9,8 @@ export interface IngestDeps {
   appender: LogAppender;
   telemetry: TopicPattern;
   persistence: Persistence;
-  guard?: Guard | undefined;
+  /** Why a client may not publish this; null where it may. */
+  refusal(client: Client, packet: BrokerPacket): Error | null;
   /** The connection's line; undefined for a message that no connection sent (an old will). */
   inflowOf(client: Client | null): Inflow | undefined;
   /** The broker's next number for a message, and its id. */
@@ -40,7 +40,7 @@ export interface Ingest {
  * it on its connection; they are written at the same time, in the order they came.
  */
 export function createIngest(deps: IngestDeps): Ingest {
-  const { appender, telemetry, persistence, guard } = deps;
+  const { appender, telemetry, persistence } = deps;
   // QoS 2 messages on their way into the log, so that one sent again doesn't get in twice.
   const appending = new Map<string, Promise<void>>();
   const stats = { appended: 0, appendFailures: 0 };
@@ -87,8 +87,9 @@ export function createIngest(deps: IngestDeps): Ingest {
       return;
     }
     // An error ends the connection: MQTT 3.1.1 can't refuse a PUBLISH, and an answer would promise it.
-    if (guard && client && !guard.may(client, 'publish', packet.topic ?? '')) {
-      done(new Error('mqtt_acl allows no such publish'));
+    const refusal = client && deps.refusal(client, packet);
+    if (refusal) {
+      done(refusal);
       return;
     }
     const inflow = deps.inflowOf(client);

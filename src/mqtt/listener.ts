@@ -10,7 +10,8 @@ export interface MqttListenerOptions {
   maxConnections: number;
   /** A longer packet ends its connection when its length arrives. */
   maxPacketBytes: number;
-  createInflow(onRoom: () => void): Inflow;
+  /** `onAbuse` ends the connection of one who sends too fast and doesn't stop. */
+  createInflow(onRoom: () => void, onAbuse: () => void): Inflow;
   /** Hands an accepted socket to the broker. */
   handle(socket: Socket, inflow: Inflow): void;
   logger: Pick<Logger, 'warn'>;
@@ -60,6 +61,13 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
       ),
   );
 
+  const logTooFast = createSparingLog<Socket>(LOG_EVERY_MS, (socket, leftOut) => {
+    const { client } = socket as { client?: { id: string } };
+    logger.warn(
+      { clientId: client?.id, from: socket.remoteAddress, leftOut },
+      'closed an MQTT connection: for a minute it sent faster than MQTT_MAX_RATE, though read slowly',
+    );
+  });
   const logHandshake = createSparingLog<unknown>(LOG_EVERY_MS, (error, leftOut) =>
     logger.warn(
       { err: error, leftOut },
@@ -78,7 +86,14 @@ export function createMqttListener(options: MqttListenerOptions): MqttListener {
     socket.once('close', () => sockets.delete(socket));
     socket.setNoDelay(true);
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
-    const inflow = options.createInflow(() => socket.emit('readable'));
+    const inflow = options.createInflow(
+      () => socket.emit('readable'),
+      () => {
+        logTooFast(socket);
+        socket.destroy();
+      },
+    );
+    socket.once('close', () => inflow.rate?.close());
     guardReads(socket, inflow);
     options.handle(socket, inflow);
   }

@@ -89,6 +89,17 @@ export function createPersistence(options: PersistenceOptions) {
     /** Whether a QoS 2 message with this id was taken in and its PUBREL hasn't come. */
     hasIncoming: (clientId: string, messageId: number | undefined) =>
       !parts.closed && tables.incoming(clientId, messageId) !== undefined,
+    /** Whether a client's session is kept already, or there is room for another one. */
+    hasRoomForSession: (clientId: string, maxSessions: number) =>
+      tables.hasSession(clientId) || tables.countSessions() < maxSessions,
+    /** Whether this message fits among those retained, in place of the one of its topic. */
+    hasRoomForRetained(packet: BrokerPacket, maxBytes: number): boolean {
+      const { topic = '', payload = '' } = packet;
+      const bytes = Buffer.byteLength(payload);
+      if (bytes === 0) return true;
+      const after = tables.retainedBytes() - tables.retainedSize(topic);
+      return after + Buffer.byteLength(topic) + bytes <= maxBytes;
+    },
     counts: () =>
       parts.closed
         ? { sessions: 0, queuedMessages: 0 }
@@ -120,6 +131,7 @@ function openParts(options: PersistenceOptions): StoreParts {
   };
 
   function reload(): void {
+    tables.countAgain();
     outgoing.reload();
     index.clear();
     for (const { clientId, subscription } of tables.allSubscriptions()) {

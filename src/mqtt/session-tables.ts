@@ -34,6 +34,15 @@ export function createSessionTables(db: Database, group: WriteGroup) {
     'SELECT topic FROM retained WHERE topic >= ? AND topic < ? ORDER BY topic',
   );
 
+  const retainedSize = query<{ size: number }>(
+    'SELECT length(CAST(topic AS BLOB)) + length(payload) AS size FROM retained WHERE topic = ?',
+  );
+  const retainedTotal = query<{ size: number | null }>(
+    'SELECT sum(length(CAST(topic AS BLOB)) + length(payload)) AS size FROM retained',
+  );
+  /** Null: to be counted. */
+  let retainedBytes: number | null = null;
+
   const putSubscription = query(
     `INSERT INTO subscriptions (client_id, filter, options) VALUES (?, ?, ?)
      ON CONFLICT DO UPDATE SET options = excluded.options`,
@@ -83,6 +92,7 @@ export function createSessionTables(db: Database, group: WriteGroup) {
   const isExpired = query<{ n: number }>(
     'SELECT count(*) AS n FROM sessions WHERE client_id = ? AND disconnected_ms < ?',
   );
+  const hasSession = query<{ n: number }>('SELECT count(*) AS n FROM sessions WHERE client_id = ?');
   const countSessions = query<{ n: number }>('SELECT count(*) AS n FROM sessions');
 
   const restored = (row: StoredPacket | null) => (row ? restoredPacket(row) : undefined);
@@ -92,11 +102,24 @@ export function createSessionTables(db: Database, group: WriteGroup) {
     storeRetained(packet: BrokerPacket): void {
       const topic = packet.topic ?? '';
       const { fields, payload } = storedPacket(packet);
+      const bytes = Buffer.byteLength(payload ?? '');
+      if (retainedBytes !== null) {
+        retainedBytes -= retainedSize.get(topic)?.size ?? 0;
+        retainedBytes += bytes === 0 ? 0 : Buffer.byteLength(topic) + bytes;
+      }
       write(() =>
-        Buffer.byteLength(payload ?? '') === 0
-          ? deleteRetained.run(topic)
-          : putRetained.run(topic, fields, payload),
+        bytes === 0 ? deleteRetained.run(topic) : putRetained.run(topic, fields, payload),
       );
+    },
+    /** With their topics. */
+    retainedBytes(): number {
+      retainedBytes ??= retainedTotal.get()?.size ?? 0;
+      return retainedBytes;
+    },
+    retainedSize: (topic: string) => retainedSize.get(topic)?.size ?? 0,
+    /** What was written last is undone. */
+    countAgain(): void {
+      retainedBytes = null;
     },
     retained: (topic: string) => restored(getRetained.get(topic)),
     /** Topics that begin with a text, in order. No character sorts above the last code point. */
@@ -149,6 +172,7 @@ export function createSessionTables(db: Database, group: WriteGroup) {
       expiredSessions.all(beforeMs).map((row) => row.client_id),
     isExpired: (clientId: string, beforeMs: number) =>
       (isExpired.get(clientId, beforeMs)?.n ?? 0) > 0,
+    hasSession: (clientId: string) => (hasSession.get(clientId)?.n ?? 0) > 0,
     countSessions: () => countSessions.get()?.n ?? 0,
   };
 }
