@@ -45,9 +45,8 @@ interface Options {
 
 const program = new Command('bench')
   .description(
-    'Measures Pulsegraph beside plain baselines without its guarantees, on this machine.\n' +
-      'JSON on stdout, tables on stderr. Other work on the machine shows: the ratios are of one run,\n' +
-      'round by round, and stand it better than the rates do.',
+    'Measures Pulsegraph beside plain baselines without its guarantees: JSON on stdout, tables ' +
+      'on stderr. Other work on the machine shows; ratios stand it better than rates do.',
   )
   .option(
     '--only <text>',
@@ -67,7 +66,7 @@ const program = new Command('bench')
 Suites: ${SUITES.map(({ name }) => name).join(', ')}
 
   bun run bench --quick
-  bun run bench --only "ingest: Kafka, 90" --rounds 5 > ingest.json
+  bun run bench --only "Kafka, 90 devices, 5 rules" --rounds 5 > ingest.json
   bun run bench --only soak --soak 60
   bun run bench --write              what docs/performance.md shows, in about an hour`,
   );
@@ -107,7 +106,7 @@ async function run(): Promise<void> {
   console.log(JSON.stringify({ machine, options: around, suites }, null, 2));
   if (options.write) {
     const text = readFileSync(DOCUMENT, 'utf8');
-    writeFileSync(DOCUMENT, replaceSections(text, machine, measured));
+    writeFileSync(DOCUMENT, replaceSections(text, { machine, around, measured }));
   }
 }
 

@@ -50,7 +50,16 @@ export async function connectLoad(url: string, connections: number): Promise<Mqt
     Array.from({ length: connections }, (_, n) => openConnection(url, `bench-${process.pid}-${n}`)),
   );
   let acknowledge: (index: number) => void = () => {};
-  for (const one of all) followAcknowledgements(one, (index) => acknowledge(index));
+  let fault: Error | null = null;
+  for (const one of all) {
+    followAcknowledgements(one, (index) => acknowledge(index));
+    one.socket.on('error', (error) => {
+      fault = error;
+    });
+    one.socket.on('close', () => {
+      fault ??= new Error(`${url} has closed a connection`);
+    });
+  }
 
   return {
     async publish({ rate, count, window = 1_000, message }) {
@@ -65,6 +74,7 @@ export async function connectLoad(url: string, connections: number): Promise<Mqt
       const started = performance.now();
       let next: LoadMessage | null = null;
       for (let sent = 0; sent < count; await sleep(TICK_MS)) {
+        if (fault) throw fault;
         const planned = ((performance.now() - started) / 1_000) * rate;
         for (const one of all) one.socket.cork();
         while (sent < Math.min(count, planned)) {
@@ -109,7 +119,10 @@ function followAcknowledgements(connection: Connection, tell: (index: number) =>
     const bytes = rest.length === 0 ? data : Buffer.concat([rest, data]);
     let at = 0;
     for (; at + 4 <= bytes.length; at += 4) {
-      if (bytes[at] !== 0x40) throw new Error(`a packet that is no PUBACK: ${bytes[at]}`);
+      if (bytes[at] !== 0x40) {
+        connection.socket.destroy(new Error(`a packet that is no PUBACK: ${bytes[at]}`));
+        return;
+      }
       connection.inFlight--;
       tell(connection.indexes[bytes.readUInt16BE(at + 2)] as number);
     }

@@ -1,5 +1,5 @@
 import type { Machine } from './machine.ts';
-import type { Column, Row, Suite } from './suite.ts';
+import type { Around, Column, Row, Suite } from './suite.ts';
 
 export interface Measured {
   suite: Suite;
@@ -53,10 +53,12 @@ export function machineText(machine: Machine): string {
  */
 export function replaceSections(
   text: string,
-  machine: Machine,
-  measured: readonly Measured[],
+  { machine, around, measured }: { machine: Machine; around: Around; measured: Measured[] },
 ): string {
-  const told = `${machineText(machine)} ${new Date().toISOString().slice(0, 10)}.`;
+  const { quick, rounds, records } = around;
+  const told =
+    `${machineText(machine)} ${new Date().toISOString().slice(0, 10)}, rounds: ${rounds}, of ` +
+    `${records.toLocaleString('en')} records${quick ? '; --quick: small loads' : ''}.`;
   let result = text;
   for (const one of measured) {
     const name = one.suite.name;

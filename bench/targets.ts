@@ -96,7 +96,7 @@ export async function startPlain(mode: 'none' | 'log' | 'alerts'): Promise<Targe
     },
     listen: (onAlert) => listenMqtt(mqttUrl, onAlert),
     async remove() {
-      child.stdin.end();
+      await child.stdin.end();
       await child.exited;
       rmSync(folder, { recursive: true, force: true });
     },
