@@ -7,6 +7,9 @@ import { type BenchServer, logger } from './database.ts';
 import { type FilledLog, fillLog, type LogKind, PARTITIONS } from './ingest-logs.ts';
 import { makeRecords, makeRules, userName, type Workload } from './workload.ts';
 
+/** Often enough for a run of seconds, and nothing beside it. */
+const POLL_MS = 10;
+
 export interface Filled {
   log: FilledLog;
   made: Made;
@@ -75,7 +78,7 @@ export async function runEngine(options: {
     const { lanes, counters } = engine.status();
     return counters.records >= made.records && lanes.every((lane) => lane.lag === 0);
   };
-  while (!stored()) await Bun.sleep(5);
+  while (!stored()) await Bun.sleep(POLL_MS);
   const seconds = (performance.now() - started) / 1_000;
   const cpu = cpuEach(cpuBefore, cpuSeconds(), made.records);
   await options.onEnd?.();
