@@ -6,7 +6,7 @@ import { deviceKey } from '../domain/topic.ts';
 export interface ReadingFeed {
   /**
    * Readings of one device published from now on, in that order, none twice. A watcher that falls
-   * more than `capacity` readings behind is ended with an error, so that it never grows the
+   * more than `capacity` readings behind is ended with an OverrunError, so that it never grows the
    * process. The signal ends the watch, also while it waits, which a generator's own return() could
    * not.
    */
@@ -21,6 +21,10 @@ export interface ReadingFeed {
   readUpTo(device: Device, time: Micros): void;
   /** Ends every watcher. */
   close(): void;
+}
+
+export class OverrunError extends Error {
+  override name = 'OverrunError';
 }
 
 export interface Device {
@@ -142,7 +146,7 @@ async function* drain(watcher: Watcher): AsyncIterableIterator<Reading> {
     if (reading !== undefined) {
       yield reading;
     } else if (watcher.state === 'overrun') {
-      throw new Error('too slow: subscribe again');
+      throw new OverrunError('the watcher is too far behind');
     } else if (watcher.state === 'ended') {
       return;
     } else {

@@ -1,12 +1,14 @@
 import type { Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
 import { deviceKey, isTopicName } from '../domain/topic.ts';
+import { OverrunError } from '../engine/reading-feed.ts';
 import type { DeviceKey } from '../store/devices-by-key.ts';
 import { latestReadings } from '../store/latest-readings.ts';
 import { type ReadingsPage, readingsPages } from '../store/readings-page.ts';
 import type { Builder } from './builder.ts';
 import { AFTER, connectionType, FIRST, page, pageComplexity } from './connection.ts';
-import { badArgument, checkRange } from './errors.ts';
+import type { Context } from './context.ts';
+import { apiError, badArgument, checkRange } from './errors.ts';
 import { requestListLoader, requestLoader } from './request-loader.ts';
 import { delivered, deliveries } from './subscription.ts';
 import { subjectDevice } from './viewer.ts';
@@ -138,9 +140,25 @@ function definePush(builder: Builder): void {
         for (const [name, value] of Object.entries(device)) {
           if (!isTopicName(value)) throw badArgument(name, 'empty, or holds /, +, # or NUL');
         }
-        return deliveries(context, (signal) => context.feed.watch(device, signal));
+        return deliveries(context, (signal) => follow(context, device, signal));
       },
       resolve: (delivery, _, context) => delivered(delivery, context),
     }),
   );
+}
+
+/** @throws UNAVAILABLE for a subscriber who reads more slowly than the device sends */
+async function* follow(
+  { feed }: Context,
+  device: DeviceKey,
+  signal: AbortSignal,
+): AsyncIterableIterator<Reading> {
+  try {
+    yield* feed.watch(device, signal);
+  } catch (error) {
+    if (!(error instanceof OverrunError)) throw error;
+    const message =
+      'too many readings wait to be read: subscribe again, and list the readings of what lies between';
+    throw apiError('UNAVAILABLE', message);
+  }
 }
