@@ -16,7 +16,7 @@ type Subscribe = (args: SubscriptionArgs) => Promise<AsyncIterableIterator<unkno
 /** As the plugin makes it; what is shared is shared among its calls. */
 function sharedSubscribe(): Subscribe {
   let subscribe: Subscribe = () => Promise.reject(new Error('not set'));
-  sharedResults().onSubscribe?.({
+  void sharedResults().onSubscribe?.({
     setSubscribeFn: (given: Subscribe) => {
       subscribe = given;
     },
