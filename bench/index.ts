@@ -11,7 +11,7 @@ import { describeMachine } from './machine.ts';
 import { profileSuite } from './profile.ts';
 import { pubackSuite } from './puback.ts';
 import { queriesSuite } from './queries.ts';
-import { lineOf, type Measured, machineText, replaceSections } from './report.ts';
+import { lineOf, type Measured, machineText, replaceSection } from './report.ts';
 import { soakSuite } from './soak.ts';
 import { stagesSuite } from './stages.ts';
 import { startSuite } from './start.ts';
@@ -95,7 +95,14 @@ async function run(): Promise<void> {
   const measured: Measured[] = [];
   try {
     for (const { suite, cases } of wanted) {
-      if (cases.length > 0) measured.push({ suite, rows: await rowsOf(suite, cases) });
+      if (cases.length === 0) continue;
+      const one = { suite, rows: await rowsOf(suite, cases) };
+      measured.push(one);
+      // Each as it is done: a later one that fails takes nothing away.
+      if (options.write) {
+        const text = readFileSync(DOCUMENT, 'utf8');
+        writeFileSync(DOCUMENT, replaceSection(text, one, { machine, around }));
+      }
     }
   } finally {
     await stopTestKafka();
@@ -104,10 +111,6 @@ async function run(): Promise<void> {
     return { name, title, about, rows };
   });
   console.log(JSON.stringify({ machine, options: around, suites }, null, 2));
-  if (options.write) {
-    const text = readFileSync(DOCUMENT, 'utf8');
-    writeFileSync(DOCUMENT, replaceSections(text, { machine, around, measured }));
-  }
 }
 
 async function rowsOf(suite: Suite, cases: readonly string[]): Promise<Row[]> {

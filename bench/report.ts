@@ -46,31 +46,28 @@ export function machineText(machine: Machine): string {
 }
 
 /**
- * The document with the sections of what was measured put in place of the earlier ones, between
- * `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`.
+ * The document with a suite's table in place of the earlier one, between `<!-- bench:NAME -->` and
+ * `<!-- /bench:NAME -->`.
  *
- * @throws Error when a section's place is missing
+ * @throws Error when that place is missing
  */
-export function replaceSections(
+export function replaceSection(
   text: string,
-  { machine, around, measured }: { machine: Machine; around: Around; measured: Measured[] },
+  measured: Measured,
+  { machine, around }: { machine: Machine; around: Around },
 ): string {
+  const { name } = measured.suite;
+  const [begin, end] = [`<!-- bench:${name} -->`, `<!-- /bench:${name} -->`];
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)];
+  if (from < 0 || to < from) {
+    throw new Error(`no place for ${name}: docs/performance.md needs ${begin} and ${end}`);
+  }
   const { quick, rounds, records } = around;
   const told =
     `${machineText(machine)} ${new Date().toISOString().slice(0, 10)}, rounds: ${rounds}, of ` +
     `${records.toLocaleString('en')} records${quick ? '; --quick: small loads' : ''}.`;
-  let result = text;
-  for (const one of measured) {
-    const name = one.suite.name;
-    const [begin, end] = [`<!-- bench:${name} -->`, `<!-- /bench:${name} -->`];
-    const [from, to] = [result.indexOf(begin), result.indexOf(end)];
-    if (from < 0 || to < from) {
-      throw new Error(`no place for ${name}: docs/performance.md needs ${begin} and ${end}`);
-    }
-    const section = `${begin}\n${markdownOf(one)}\n\n*${told}*\n`;
-    result = result.slice(0, from) + section + result.slice(to);
-  }
-  return result;
+  const section = `${begin}\n${markdownOf(measured)}\n\n*${told}*\n`;
+  return text.slice(0, from) + section + text.slice(to);
 }
 
 function cell(row: Row, { key, digits = 0 }: Column): string {

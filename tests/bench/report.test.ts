@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { replaceSections } from '../../bench/report.ts';
+import { replaceSection } from '../../bench/report.ts';
 import type { Row, Suite } from '../../bench/suite.ts';
 import { makeRecords, makeRules } from '../../bench/workload.ts';
 import { parseConfig } from '../../src/domain/rule-config.ts';
@@ -28,7 +28,7 @@ test('a table takes the place of the earlier one, and nothing else changes', () 
     { name: 'one', rate: 123_456.7, ratio: 0.4 },
     { name: 'two', note: 'not here' },
   ];
-  const replaced = replaceSections(text, { machine, around, measured: [{ suite, rows }] });
+  const replaced = replaceSection(text, { suite, rows }, { machine, around });
   expect(replaced).toContain('| one | 123,457 | 0.40 |\n| two | not here |  |');
   expect(replaced).toContain('Load when the run began: 7.5.');
   expect(replaced).not.toContain('old');
@@ -37,7 +37,7 @@ test('a table takes the place of the earlier one, and nothing else changes', () 
 });
 
 test('a table without a place in the document is refused', () => {
-  const write = () => replaceSections('', { machine, around, measured: [{ suite, rows: [] }] });
+  const write = () => replaceSection('', { suite, rows: [] }, { machine, around });
   expect(write).toThrow('needs <!-- bench:copy -->');
 });
 
