@@ -26,7 +26,8 @@ export interface AccountsOptions {
   source: AccountSource;
   /** Those in use, which are read anew when something changed. */
   inUse(): Iterable<string>;
-  onChange(accounts: Map<string, MqttAccount>): void;
+  /** `asked`: whom it is about; who logged in since has what is new. */
+  onChange(accounts: Map<string, MqttAccount>, asked: ReadonlySet<string>): void;
   logger: Pick<Logger, 'warn'>;
   /** Default 500. */
   pollMs?: number;
@@ -83,14 +84,15 @@ export function createAccounts(options: AccountsOptions): Accounts {
     changes++;
     kept.clear();
     reading.clear();
-    const usernames = [...new Set(options.inUse())];
+    const asked = new Set(options.inUse());
+    const usernames = [...asked];
     const accounts = new Map<string, MqttAccount>();
     for (let i = 0; i < usernames.length; i += READ_AT_ONCE) {
       for (const [name, account] of await source.read(usernames.slice(i, i + READ_AT_ONCE))) {
         accounts.set(name, account);
       }
     }
-    options.onChange(accounts);
+    options.onChange(accounts, asked);
     version = now;
   }
 

@@ -95,8 +95,11 @@ export function createGuard(options: GuardOptions): Guard {
         if (account) yield account.username;
       }
     },
-    onChange(fresh) {
-      for (const client of open) renew(client, fresh);
+    onChange(fresh, asked) {
+      for (const client of open) {
+        const username = entries.get(client)?.account?.username;
+        if (username !== undefined && asked.has(username)) renew(client, fresh);
+      }
     },
   });
 
@@ -186,8 +189,9 @@ export function createGuard(options: GuardOptions): Guard {
       return `${login.username ?? ''}/${given}`;
     },
     async logIn(client, login) {
-      if (isOwn(login))
+      if (isOwn(login)) {
         return letIn(client, { account: null, certified: false, mayPublish: new Map() });
+      }
       try {
         return await verdictOf(client, login);
       } catch {
