@@ -74,6 +74,8 @@ export interface RuleMemory {
   rules: Readonly<Record<string, RuleState>>;
   /** The last readings, where they were LATE for a rule: how many in a row, and the newest of them. */
   late?: { readings: number; time: Micros; sequenceId: number };
+  /** The last readings, where they were FUTURE: how many in a row, and what the newest is dated. */
+  future?: { readings: number; time: Micros };
 }
 
 export const NO_MEMORY: RuleMemory = { version: 0, rules: {} };

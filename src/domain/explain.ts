@@ -15,6 +15,7 @@ export const RULE_STATUSES = [
   'PENDING',
   'OK',
   'LATE',
+  'FUTURE',
   'NO_DATA',
   'DISABLED',
   'DEVICE_DISABLED',
@@ -94,15 +95,23 @@ function explainThreshold(
   const state = memory.rules[rule.id];
   if (state === undefined) {
     const kind = typeof rule.threshold === 'string' ? 'text' : `a ${typeof rule.threshold}`;
-    const reason = `no reading with ${kind} under "${rule.key}" has been judged by it yet`;
-    return { status: 'NO_DATA', since: null, value: null, reason };
+    const none = `no reading with ${kind} under "${rule.key}" has been judged by it yet`;
+    const { future } = memory;
+    const reason = future === undefined ? none : `${futureReason(future)}; ${none}`;
+    const status = future === undefined ? 'NO_DATA' : 'FUTURE';
+    return { status, since: null, value: null, reason };
   }
   const present = presentState(active, state, referred);
   const late = lateReadings(memory, state);
-  if (late === 0) return present;
-  const reason = `${lateReason(late, state)}; before them ${present.reason}`;
+  if (memory.future !== undefined) return leftOut(present, 'FUTURE', futureReason(memory.future));
+  return late === 0 ? present : leftOut(present, 'LATE', lateReason(late, state));
+}
+
+/** The newest readings said nothing to the rule: where no alert is open, that is its status. */
+function leftOut(present: Explanation, status: 'LATE' | 'FUTURE', why: string): Explanation {
+  const reason = `${why}; before them ${present.reason}`;
   const stands = present.status === 'FIRING' || present.status === 'CLEARING';
-  return stands ? { ...present, reason } : { ...present, status: 'LATE', since: null, reason };
+  return stands ? { ...present, reason } : { ...present, status, since: null, reason };
 }
 
 function presentState(
@@ -159,6 +168,14 @@ function lateReason(late: number, { time }: RuleState): string {
     ? `the newest reading is dated at or before ${seen}: it came late or twice`
     : `the newest ${late} readings are dated at or before ${seen}: they came late, or the ` +
         "device's clock has gone back, and resetDeviceClock releases it";
+}
+
+function futureReason({ readings, time }: NonNullable<RuleMemory['future']>): string {
+  const newest = readings === 1 ? 'the newest reading is' : `the newest ${readings} readings are`;
+  return (
+    `${newest} dated too far ahead of the arrival, up to ${formatMicros(time)}: stored, and left ` +
+    "out until the device's clock is right"
+  );
 }
 
 function explainSilence(

@@ -28,8 +28,7 @@ export function reconcile(
     const time = state.episode.lastSeenAt;
     transitions.push(resolve(device, ruleId, state.episode, { reason, value: null, time }));
   }
-  const { late } = memory;
-  return { memory: { version: ruleSet.version, rules, ...(late && { late }) }, transitions };
+  return { memory: { ...memory, version: ruleSet.version, rules }, transitions };
 }
 
 /** What of a state stands under other rules, and why an episode of it does not. */

@@ -34,7 +34,10 @@ export function evaluate(
 ): Evaluation {
   const { memory, transitions } = hear(before, reading, ruleSet, evidence.arrival);
   const result: Evaluation = { memory, transitions, held: [], late: 0 };
-  if (ruleSet.thresholds.length === 0) return result;
+  if (ruleSet.thresholds.length === 0) {
+    if (memory.future !== undefined) result.memory = { ...memory, future: undefined };
+    return result;
+  }
   const rules: Record<string, RuleState> = { ...memory.rules };
   let taken = 0;
   for (const active of ruleSet.thresholds) {
@@ -57,6 +60,11 @@ export function evaluate(
   const late = lateness(memory, reading, { taken, late: result.late });
   result.memory = { version: memory.version, rules, ...(late && { late }) };
   return result;
+}
+
+/** A reading that is dated too far ahead: no rule sees it, but that it came is remembered. */
+export function foresee(memory: RuleMemory, { time }: Reading): RuleMemory {
+  return { ...memory, future: { readings: (memory.future?.readings ?? 0) + 1, time } };
 }
 
 /** A reading that some rule takes shows that the device's clock is right. */

@@ -1,6 +1,6 @@
 import { NO_MEMORY } from '../domain/alert.ts';
 import { HEARTBEAT_TOPIC, type LogRecord } from '../domain/log.ts';
-import { evaluate, hear } from '../domain/reducer.ts';
+import { evaluate, foresee, hear } from '../domain/reducer.ts';
 import type { RuleSet } from '../domain/rule.ts';
 import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
 import { deviceKey } from '../domain/topic.ts';
@@ -78,7 +78,7 @@ export function addRecord(
   if (future) {
     batch.kinds.future++;
     const heard = hear(after.memory, reading, ruleSet, arrival);
-    after.memory = heard.memory;
+    after.memory = foresee(heard.memory, reading);
     batch.transitions.push(...heard.transitions);
     return;
   }

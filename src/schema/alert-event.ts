@@ -141,7 +141,7 @@ async function startingSeq({ sql, tail }: Context, after: number | null): Promis
 
 const READ_AHEAD = 500;
 /** Alerts are read for many events at once; what was read longer ago is read anew. */
-const PRESENT_MS = 400;
+const PRESENT_MS = 200;
 
 interface Filter {
   userId: string | null;

@@ -124,6 +124,7 @@ const MEANING = {
   PENDING: 'It holds, but not for long enough yet.',
   OK: 'It does not hold.',
   LATE: 'The newest readings are older than what it has seen, and are left out.',
+  FUTURE: 'The newest readings are dated too far ahead, and are left out.',
   NO_DATA: 'It has had nothing to judge yet.',
   DISABLED: 'It is not enabled.',
   DEVICE_DISABLED: 'It is off on this device.',

@@ -11,7 +11,7 @@ import { createRecent } from './recent.ts';
  */
 export type PresentAlerts = Pick<DataLoader<AlertEvent, AlertRow | null>, 'load'>;
 
-const SHARED_MS = 1_000;
+const SHARED_MS = 500;
 const MAX_BATCH = 1_000;
 
 const instances = new WeakMap<object, PresentAlerts>();

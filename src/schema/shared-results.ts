@@ -17,7 +17,7 @@ import type { Delivery } from './subscription.ts';
 type Result = Promise<ExecutionResult>;
 
 /** As old as a result may be that another subscriber gets: `alert` is as it is now. */
-const SHARED_MS = 1_000;
+const SHARED_MS = 500;
 
 /**
  * A thousand apps that subscribe in the same words ask for the same answer to each event: it is

@@ -4,7 +4,7 @@ import { explain, lateReadings } from '../../src/domain/explain.ts';
 import type { JsonValue } from '../../src/domain/json.ts';
 import type { Reading } from '../../src/domain/reading.ts';
 import { reconcile } from '../../src/domain/reconcile.ts';
-import { evaluate, silence } from '../../src/domain/reducer.ts';
+import { evaluate, foresee, silence } from '../../src/domain/reducer.ts';
 import { forgetTimes } from '../../src/domain/reset-clock.ts';
 import type { Disabled, NoDataRule, Rule, ThresholdRule } from '../../src/domain/rule.ts';
 import { toRuleSet } from '../../src/domain/rule-content.ts';
@@ -311,4 +311,23 @@ describe('silence', () => {
         'nothing has arrived since 2026-01-05T10:01:00.000Z, and it fired at 2026-01-05T10:11:00.000Z',
     });
   });
+});
+
+test('readings from the future are told, until one is not', () => {
+  const { memory } = after(HOT, [[0, 71]]);
+  const ahead = foresee(foresee(memory, reading(30, 90)), reading(31, 91));
+  const told = (state: RuleMemory) => {
+    const device = { deviceId: 'pump_1', memory: state, lastArrivalAt: null, clock: null };
+    return explain(HOT, setOf(HOT), device, { reading: null, startedAt: null });
+  };
+  expect(told(ahead)).toMatchObject({ status: 'FUTURE', since: null });
+  expect(told(ahead).reason).toStartWith(
+    'the newest 2 readings are dated too far ahead of the arrival, up to 2026-01-05T10:31:00.000Z',
+  );
+  expect(told(foresee(NO_MEMORY, reading(30, 90))).status).toBe('FUTURE');
+  const evidence = { partition: 0, offset: 0, arrival: T0 };
+  for (const set of [setOf(HOT), setOf(QUIET)]) {
+    const { memory: next } = evaluate({ ...ahead, version: 1 }, reading(2, 72), set, evidence);
+    expect(next.future).toBeUndefined();
+  }
 });
