@@ -7,7 +7,7 @@ import { type ChaosOptions, parseOptions } from './options.ts';
 import { failuresOf, reportOf, type StackResult } from './report.ts';
 import { type RoundContext, runRound } from './round.ts';
 import { createRunFolder } from './run-folder.ts';
-import type { StackName } from './stage.ts';
+import type { StackName, Stage } from './stage.ts';
 
 /** `bun run chaos`: 0 all is well, 1 the verdict says no, 2 it could not run. */
 const FAILED = 1;
@@ -90,7 +90,10 @@ async function runStack(
       const seconds = (performance.now() - startMs) / 1000;
       result = { stack, seconds, round, beyond, memory: summary, skipped: stage.skipped };
       const failures = failuresOf({ ...result, leftOver: [] });
-      if (failures.length > 0) await Bun.write(`${stack}-chaos.log`, stage.logs());
+      if (failures.length > 0) await keepLogs(stage);
+    } catch (error) {
+      await keepLogs(stage);
+      throw error;
     } finally {
       memory.stop();
       await stage.close();
@@ -99,6 +102,13 @@ async function runStack(
   } finally {
     folder.remove();
   }
+}
+
+/** What the processes have said since their last start; their folders go. */
+async function keepLogs(stage: Stage): Promise<void> {
+  const file = `${stage.name}-chaos.log`;
+  await Bun.write(file, stage.logs());
+  say(`the last words of its processes are in ${file}`);
 }
 
 async function run(): Promise<number> {
