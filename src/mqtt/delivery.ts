@@ -18,12 +18,24 @@ export function createDelivery(
   guard: Guard | undefined,
   onSkipped: (clientId: string) => void,
 ): Delivery {
+  /** What each client was offered last: of overlapping subscriptions both get it, one after the other. */
+  const offered = new WeakMap<Client, string>();
+
+  function isOfferedTwice(client: Client, { brokerId, brokerCounter }: Numbered): boolean {
+    if (brokerId === undefined) return false;
+    const identity = `${brokerId} ${brokerCounter}`;
+    if (offered.get(client) === identity) return true;
+    offered.set(client, identity);
+    return false;
+  }
+
   return {
     authorizeForward(client, packet) {
       // A packet with an id comes from the session's queue; a retained one answers a SUBSCRIBE.
       if (packet.messageId !== undefined || packet.retain) {
         return guard === undefined || guard.mayGet(client, packet.topic) ? packet : null;
       }
+      if (isOfferedTwice(client, packet)) return null;
       if (isCongested(client) && takesAtQos0(client, packet)) {
         onSkipped(client.id);
         return null;
@@ -33,6 +45,22 @@ export function createDelivery(
       return persistence.backlogs.mayGoLive(client, packet, isQueued) ? packet : null;
     },
   };
+}
+
+type Numbered = { brokerId?: string; brokerCounter?: number };
+
+/**
+ * aedes takes a message for a repeated one when its number is not above the last one's. Ours get
+ * their numbers when they arrive and go out when they are durable, at times behind a later one:
+ * for aedes no message is a repeated one; `authorizeForward` looks instead.
+ */
+export function takeInAnyOrder(client: Client): void {
+  const numbers = {
+    get: () => -1,
+    set: () => true,
+    deleteProperty: () => true,
+  };
+  (client as unknown as { duplicates: object }).duplicates = new Proxy({}, numbers);
 }
 
 /** Below the socket's high-water mark, where a write would make its publisher wait. */

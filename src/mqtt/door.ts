@@ -1,6 +1,7 @@
 import { TLSSocket } from 'node:tls';
 import type { AedesOptions, AuthenticateError, Client } from 'aedes';
 import type { BrokerLog } from './broker-log.ts';
+import { takeInAnyOrder } from './delivery.ts';
 import type { Guard, Login } from './guard.ts';
 import { type BrokerLimits, topicFault } from './limits.ts';
 import type { Persistence } from './persistence.ts';
@@ -125,6 +126,7 @@ export function createDoor(deps: DoorDeps): Door {
           refuseMqtt5(client.conn, () => callback(new Error('MQTT 5 refused'), false));
           return;
         }
+        takeInAnyOrder(client);
         // It says who it is here for the first time; whether that is true comes before its session.
         if (guard) packet.clientId = guard.clientId(loginOf(client, packet), packet.clientId);
         callback(null, true);

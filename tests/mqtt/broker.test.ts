@@ -261,3 +261,28 @@ function publishPacket(topic: string, payload: string, messageId: number): Buffe
     ...{ dup: false, retain: false },
   });
 }
+
+describe('messages of all QoS from many connections', () => {
+  test('reach a subscriber once each, in whatever order they became durable', async () => {
+    const broker = await cleanup.broker({ appender: memoryLog().appender });
+    const subscriber = await cleanup.client(broker.url);
+    const received = inbox(subscriber);
+    // Overlapping, which still makes one message of each.
+    await subscriber.subscribeAsync('news/#', { qos: 0 });
+    await subscriber.subscribeAsync('news/+/today', { qos: 0 });
+    const publishers = await Promise.all([0, 1, 2].map(() => cleanup.client(broker.url)));
+    const sent: string[] = [];
+    for (let round = 0; round < 20; round++) {
+      await Promise.all(
+        publishers.flatMap((publisher, n) =>
+          ([0, 1, 2] as const).map((qos) => {
+            sent.push(`${round} ${n} ${qos}`);
+            return publisher.publishAsync('news/x/today', `${round} ${n} ${qos}`, { qos });
+          }),
+        ),
+      );
+    }
+    await until('all messages', () => received.texts().length >= sent.length);
+    expect(received.texts().sort()).toEqual(sent.sort());
+  }, 30_000);
+});
