@@ -143,6 +143,12 @@ export interface BatchPolicy {
 /** A lane's transactions that only wait for a transition: at most a hundred a second. */
 export const TRANSITION_SPACING_MS = 10;
 
+/** Milliseconds, monotonic; and the records in the log behind the last one taken. */
+interface Now {
+  ms: number;
+  recordsBehind: number;
+}
+
 /** While there is a backlog nobody waits for the next reading, so throughput comes first. */
 const BACKLOG_FACTOR = 5;
 
@@ -157,25 +163,16 @@ export function targetRows(policy: BatchPolicy, recordsBehind: number): number {
  * batch of the log's end: at once, but a stream of them `TRANSITION_SPACING_MS` apart. Decides only;
  * the lane owns the clock.
  */
-export function shouldFlush(
-  batch: Batch,
-  policy: BatchPolicy,
-  now: { ms: number; recordsBehind: number },
-): boolean {
+export function shouldFlush(batch: Batch, policy: BatchPolicy, now: Now): boolean {
   if (batch.records === 0) return batch.transitions.length > 0;
   if (batch.records >= policy.maxRows || batch.bytes >= MAX_BATCH_BYTES) return true;
-  if (batch.transitions.length > 0 && now.recordsBehind <= policy.maxRows) {
-    return now.ms >= dueMs(batch, policy);
-  }
-  return now.ms - batch.openedAtMs >= policy.maxWaitMs;
+  return waitMs(batch, policy, now) === 0;
 }
 
 /** How long the batch may still wait for records. */
-export function waitMs(batch: Batch, policy: BatchPolicy, nowMs: number): number {
-  return Math.max(0, dueMs(batch, policy) - nowMs);
-}
-
-function dueMs(batch: Batch, { maxWaitMs }: BatchPolicy): number {
-  const latest = batch.openedAtMs + maxWaitMs;
-  return batch.transitions.length > 0 ? Math.min(latest, batch.notBeforeMs) : latest;
+export function waitMs(batch: Batch, policy: BatchPolicy, now: Now): number {
+  const latestMs = batch.openedAtMs + policy.maxWaitMs;
+  const tellsSomebody = batch.transitions.length > 0 && now.recordsBehind <= policy.maxRows;
+  const dueMs = tellsSomebody ? Math.min(latestMs, batch.notBeforeMs) : latestMs;
+  return Math.max(0, dueMs - now.ms);
 }

@@ -199,11 +199,10 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
         await persistAll(() => silence.batches(position.watermark, reader.signal));
       }
       if (inFlight?.over) await settle();
-      const due = batch.records > 0 ? waitMs(batch, policy, performance.now()) : IDLE_WAIT_MS;
+      const due = batch.records > 0 ? waitMs(batch, policy, now()) : IDLE_WAIT_MS;
       // Never longer: the batch in flight or the rules may call.
       await read(Math.max(1, room()), Math.min(due, IDLE_WAIT_MS));
-      const now = { ms: performance.now(), recordsBehind: recordsBehind() };
-      if (room() > 0 && !shouldFlush(batch, policy, now)) continue;
+      if (room() > 0 && !shouldFlush(batch, policy, now())) continue;
       await settle();
       // The more came while the batch before was being written, the larger this one gets: a
       // stream of transitions costs no more transactions than it has time for.
@@ -212,6 +211,10 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     }
     if (batch.records > 0) await flush();
     await settle();
+  }
+
+  function now() {
+    return { ms: performance.now(), recordsBehind: recordsBehind() };
   }
 
   /** Records in the log behind the last one taken. */
