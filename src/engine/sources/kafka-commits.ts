@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { withDeadline } from '../retry.ts';
 
 export interface PartitionOffset {
   partition: number;
@@ -22,6 +23,9 @@ export interface OffsetCommits {
   flush(): Promise<void>;
   stop(): void;
 }
+
+/** A coordinator that moved may leave an answer owing: what waits behind it is sent anew. */
+const SEND_DEADLINE_MS = 10_000;
 
 export function createOffsetCommits(options: {
   /** Rejects when the broker refuses or is away. */
@@ -61,7 +65,7 @@ export function createOffsetCommits(options: {
       return offset === undefined ? [] : [{ partition, offset }];
     });
     try {
-      if (offsets.length > 0) await send(offsets);
+      if (offsets.length > 0) await withDeadline(send(offsets), SEND_DEADLINE_MS, 'a commit');
     } catch (error) {
       logger.debug({ err: error }, 'offsets not committed: tried again later');
       for (const partition of partitions) if (known.has(partition)) waiting.add(partition);
