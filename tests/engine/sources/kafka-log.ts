@@ -42,8 +42,6 @@ export async function kafkaLog(options: {
   const producer = createKafkaClient(settings, logger).producer({
     createPartitioner: Partitioners.DefaultPartitioner,
     metadataMaxAge: 1_000,
-    // A retry for one partition of a new topic would double what another has taken.
-    idempotent: true,
   });
   await producer.connect();
   const sources: Source[] = [];
