@@ -2,7 +2,7 @@ import { type ActiveSilence, type ActiveThreshold, covers } from './active-rule.
 import type { RuleMemory, RuleState } from './alert.ts';
 import { comparable, holds } from './compare.ts';
 import { formatDuration } from './duration.ts';
-import { type Reading, valueAt } from './reading.ts';
+import { isAfter, type Reading, valueAt } from './reading.ts';
 import { NO_READING } from './reset-clock.ts';
 import type { Rule, RuleSet, Scalar } from './rule.ts';
 import { disabledDevices } from './rule-content.ts';
@@ -81,9 +81,7 @@ export function explain(
 /** How many of the device's newest readings a rule with this state left out as LATE. */
 export function lateReadings({ late }: RuleMemory, state: RuleState | undefined): number {
   if (late === undefined || state === undefined) return 0;
-  const isLate =
-    late.time === state.time ? late.sequenceId <= state.sequenceId : late.time < state.time;
-  return isLate ? late.readings : 0;
+  return isAfter(late, state) ? 0 : late.readings;
 }
 
 function explainThreshold(

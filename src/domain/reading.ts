@@ -38,6 +38,13 @@ export function valueAt(
   return value;
 }
 
+/** A device's readings have an order: by time, then by sequence id. */
+type Place = Pick<Reading, 'time' | 'sequenceId'>;
+
+export function isAfter(a: Place, b: Place): boolean {
+  return a.time === b.time ? a.sequenceId > b.sequenceId : a.time > b.time;
+}
+
 /** Why a record became a dead letter: stable codes, as `deadLetters(reason:)` takes them. */
 export type RejectReason =
   | 'BAD_TOPIC'

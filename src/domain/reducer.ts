@@ -1,7 +1,7 @@
 import { watches } from './active-rule.ts';
 import type { Evidence, Held, RuleMemory, RuleState, Transition } from './alert.ts';
 import { comparable, holds } from './compare.ts';
-import { type Reading, valueAt } from './reading.ts';
+import { isAfter, type Reading, valueAt } from './reading.ts';
 import { reconcile } from './reconcile.ts';
 import type { RuleSet } from './rule.ts';
 import type { Micros } from './time.ts';
@@ -149,10 +149,4 @@ export function silence(
     memory = { ...memory, rules: { ...memory.rules, [rule.id]: state } };
   }
   return { memory, transitions: reconciled.transitions };
-}
-
-function isAfter(reading: Reading, state: RuleState): boolean {
-  return reading.time === state.time
-    ? reading.sequenceId > state.sequenceId
-    : reading.time > state.time;
 }

@@ -1,5 +1,5 @@
 import type { Held, Transition } from '../domain/alert.ts';
-import type { Reading } from '../domain/reading.ts';
+import { isAfter, type Reading } from '../domain/reading.ts';
 import { MICROS_PER_SECOND, type Micros } from '../domain/time.ts';
 import { deviceKey } from '../domain/topic.ts';
 import type { StoredReading } from '../store/copy-readings.ts';
@@ -111,7 +111,7 @@ function isTwice(batch: Batch, reading: Reading): boolean {
   if (batch.keys === null) {
     const device = deviceKey(reading);
     const last = batch.last.get(device);
-    if (last === undefined || isBefore(last, reading)) {
+    if (last === undefined || isAfter(reading, last)) {
       batch.last.set(device, reading);
       return false;
     }
@@ -121,10 +121,6 @@ function isTwice(batch: Batch, reading: Reading): boolean {
   if (batch.keys.has(key)) return true;
   batch.keys.add(key);
   return false;
-}
-
-function isBefore(a: Reading, b: Reading): boolean {
-  return a.time === b.time ? a.sequenceId < b.sequenceId : a.time < b.time;
 }
 
 /** Neither name holds a slash, so it is unambiguous. */
