@@ -147,8 +147,8 @@ function authentication(config: Config, logger: Logger): Authenticate | null {
   return createAuthenticate({ keys, issuer, audience, logger });
 }
 
-function httpsOf({ httpsCert: cert, httpsKey: key }: Config): { cert: string; key: string } | null {
-  return cert === null || key === null ? null : { cert, key };
+function httpsOf({ httpsCert: cert, httpsKey: key, httpsClientCa: clientCa }: Config) {
+  return cert === null || key === null ? null : { cert, key, clientCa };
 }
 
 function takeDataFolder(config: Config, releases: Releases): string {

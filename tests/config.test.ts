@@ -45,6 +45,7 @@ describe('values', () => {
       allowedOrigins: null,
       httpsCert: null,
       httpsKey: null,
+      httpsClientCa: null,
       introspection: 'on',
       persistedDocuments: null,
       persistedOnly: 'off',

@@ -1,5 +1,5 @@
 /** Who may ask the API, and for how much. */
-import { certificateFaults } from './certificate.ts';
+import { authorityFaults, certificateFaults } from './certificate.ts';
 import {
   address,
   documentsFile,
@@ -56,6 +56,13 @@ export const API_SETTINGS = {
       'so. Read at the start.',
   ),
   httpsKey: setting('HTTPS_KEY', pemFile, null, 'The key of that certificate.'),
+  httpsClientCa: setting(
+    'HTTPS_CLIENT_CA',
+    pemFile,
+    null,
+    'Whoever connects to the API has to show a certificate that is signed by one of these, also for ' +
+      'health checks and metrics. Who they are is still said by their token.',
+  ),
   introspection: setting(
     'INTROSPECTION',
     oneOf('on', 'off'),
@@ -102,6 +109,7 @@ interface ApiConfig {
   allowedOrigins: '*' | string[] | null;
   httpsCert: string | null;
   httpsKey: string | null;
+  httpsClientCa: string | null;
   persistedDocuments: Record<string, string> | null;
   persistedOnly: 'on' | 'off';
 }
@@ -138,9 +146,14 @@ export function apiContradictions(config: ApiConfig): string[] {
   if (config.persistedOnly === 'on' && config.persistedDocuments === null) {
     faults.push('PERSISTED_ONLY: "on" leaves nothing to ask; set PERSISTED_DOCUMENTS too');
   }
+  const { httpsCert: cert, httpsKey: key, httpsClientCa } = config;
+  if (httpsClientCa !== null && cert === null) {
+    faults.push('HTTPS_CLIENT_CA: goes with TLS; set HTTPS_CERT and HTTPS_KEY too');
+  }
   return [
     ...faults,
-    ...certificateFaults('HTTPS', { cert: config.httpsCert, key: config.httpsKey }),
+    ...certificateFaults('HTTPS', { cert, key }),
+    ...authorityFaults('HTTPS_CLIENT_CA', httpsClientCa),
   ];
 }
 

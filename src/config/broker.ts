@@ -1,5 +1,5 @@
 /** The embedded MQTT broker: where it listens, and whom it lets in. */
-import { certificateFaults } from './certificate.ts';
+import { authorityFaults, certificateFaults } from './certificate.ts';
 import { address, isLoopback, oneOf, pemFile, port } from './kinds.ts';
 import { setting } from './setting.ts';
 
@@ -89,5 +89,9 @@ export function brokerContradictions(config: BrokerConfig): string[] {
   if (mqttsCertUsername === 'on' && (mqttsClientCa === null || !asksForLogin(config))) {
     faults.push('MQTTS_CERT_USERNAME: "on" goes with MQTTS_CLIENT_CA, and MQTT_AUTH on');
   }
-  return [...faults, ...certificateFaults('MQTTS', { cert, key })];
+  return [
+    ...faults,
+    ...certificateFaults('MQTTS', { cert, key }),
+    ...authorityFaults('MQTTS_CLIENT_CA', mqttsClientCa),
+  ];
 }

@@ -34,6 +34,15 @@ export function certificateFaults(
   return faults;
 }
 
+/** What is wrong with the certificates that those of clients are checked against. */
+export function authorityFaults(name: string, pem: string | null): string[] {
+  if (pem === null) return [];
+  const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g);
+  const isReadable = (text: string) => attempt(() => new X509Certificate(text)) !== null;
+  if (certificates?.every(isReadable)) return [];
+  return [`${name}: holds no certificate, or one that can't be read; write the path of a PEM file`];
+}
+
 function attempt<T>(read: () => T): T | null {
   try {
     return read();

@@ -6,7 +6,7 @@ import type { SchemaDeps } from './context.ts';
 import { createGraphqlHttp } from './graphql-http.ts';
 import { createGraphqlWs, type SocketData } from './graphql-ws.ts';
 import { createSchema } from './index.ts';
-import { listen } from './listen.ts';
+import { listen, type ServerTls } from './listen.ts';
 import { createMetrics, type Figure } from './metrics.ts';
 import { createDocuments } from './persisted-documents.ts';
 import { foreignRequest } from './same-origin.ts';
@@ -26,8 +26,8 @@ export interface ServerOptions extends Omit<SchemaDeps, 'subscriptions'> {
   authenticate?: Authenticate | null;
   /** Of web pages that may ask, besides our own; null: any with tokens, none without. */
   allowedOrigins?: '*' | readonly string[] | null;
-  /** PEM texts: HTTP and WebSocket are served over TLS, and only so. */
-  tls?: { cert: string; key: string } | null;
+  /** HTTP and WebSocket are served over TLS, and only so. */
+  tls?: ServerTls | null;
   /** Whether the schema may be asked for; without, GraphiQL is off too. */
   introspection?: boolean;
   /** Documents by their ids, and whether nothing else is taken; see persisted-documents.ts. */
@@ -167,7 +167,7 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   }
 
   const server = listen(options, {
-    ...(options.tls && { tls: options.tls }),
+    tls: options.tls,
     idleTimeout: IDLE_TIMEOUT_SECONDS,
     maxRequestBodySize: MAX_BODY_BYTES,
     fetch: answer,

@@ -1,4 +1,6 @@
 import { afterAll, expect, test } from 'bun:test';
+import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type ConfigError, loadConfig } from '../../src/config.ts';
 import { createAuthority } from '../support/certificates.ts';
 
@@ -30,6 +32,23 @@ test.each(['MQTTS', 'HTTPS'])('%s: a certificate and its key are taken, others a
   expect(faults(good.keyFile, good.keyFile)).toMatch(/_CERT: holds no certificate/);
   expect(faults(good.certFile, good.certFile)).toMatch(/_KEY: holds no key/);
   expect(faults('/nowhere.pem', good.keyFile)).toMatch(/_CERT: .*not a file of PEM text/);
+});
+
+test.each(['MQTTS', 'HTTPS'])('%s: certificates of clients are checked against some', (door) => {
+  const tls = { [`${door}_CERT`]: good.certFile, [`${door}_KEY`]: good.keyFile };
+  const name = `${door}_CLIENT_CA`;
+  expect(faultsOf({ ...tls, [name]: authority.caFile })).toBe('');
+  expect(faultsOf({ ...tls, [name]: good.keyFile })).toContain(`${name}: holds no certificate`);
+  const folder = dirname(good.certFile);
+  const [both, broken] = [join(folder, 'both.pem'), join(folder, 'broken.pem')];
+  writeFileSync(both, `${authority.ca}\n${good.cert}`);
+  expect(faultsOf({ ...tls, [name]: both })).toBe('');
+  writeFileSync(broken, `${authority.ca}\n${good.cert.replace('MII', '!!!')}`);
+  expect(faultsOf({ ...tls, [name]: broken })).toContain(`${name}: holds no certificate`);
+});
+
+test('certificates of clients of the API go with TLS', () => {
+  expect(faultsOf({ HTTPS_CLIENT_CA: authority.caFile })).toContain('set HTTPS_CERT and HTTPS_KEY');
 });
 
 test('where the broker is open it asks for logins, or does not start', () => {
