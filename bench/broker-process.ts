@@ -39,7 +39,7 @@ const broker = await startBroker({
   port: 0,
   dataFile: join(folder, 'mqtt.sqlite'),
   appender: await appenderOf(),
-  telemetry: compileTopic(model.topic),
+  telemetry: compileTopic(model),
   maxPayloadBytes: 65_536,
   logger,
 });

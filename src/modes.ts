@@ -173,7 +173,7 @@ export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mq
     tls: brokerTls(config),
     dataFile: join(dataDir as string, 'mqtt.sqlite'),
     appender: deps.refused.appender,
-    telemetry: compileTopic(model.topic),
+    telemetry: compileTopic(model),
     maxPayloadBytes: config.maxPayloadBytes,
     maxConnections: config.mqttMaxConnections,
     limits: {
@@ -236,7 +236,7 @@ function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt 
   const bridge = createBridge({
     ...client,
     clientId: bridgeClientId(config),
-    telemetry: compileTopic(model.topic),
+    telemetry: compileTopic(model),
     appender: deps.refused.appender,
     sharedGroup: bridgeSharedGroup ?? undefined,
     elect:

@@ -135,7 +135,7 @@ function passwordFault(password: string): string | null {
 }
 
 function topicOf(account: AddedAccount): string | null {
-  return account.role === 'device' ? compileTopic(model.topic).format(account) : null;
+  return account.role === 'device' ? compileTopic(model).format(account) : null;
 }
 
 function unknown(username: string): number {

@@ -7,7 +7,7 @@ export interface Reading<C extends Columns = Columns> {
   time: Micros;
   userId: string;
   deviceId: string;
-  /** An integer from 0 to 2^53 - 1. */
+  /** An integer from 0 to 2^53 - 1; always 0 where the model has no sequence. */
   sequenceId: number;
   columns: ColumnValues<C>;
   /** Fields the model doesn't declare; null when there are none. */

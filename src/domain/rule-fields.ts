@@ -1,7 +1,7 @@
 import { fixedMicros, formatDuration, parseDuration } from './duration.ts';
 import { finiteNumber, kindOf, not, oneOf, type Report, reportUnknown, text } from './fields.ts';
 import { isJsonObject, type JsonObject, numberOf } from './json.ts';
-import { KEY_COLUMNS, type Model } from './model.ts';
+import type { Model } from './model.ts';
 import {
   type Clear,
   type NoDataRule,
@@ -71,7 +71,7 @@ function readSilence(value: unknown, path: string, report: Report): string {
 }
 
 function readComparison(input: JsonObject, path: string, model: Model, report: Report) {
-  const key = readKey(input.key, `${path}.key`, report);
+  const key = readKey(input.key, `${path}.key`, model, report);
   const operator = oneOf(input.operator, OPERATORS, `${path}.operator`, report) ?? '>';
   const threshold = readThreshold(input.threshold, { key, operator, path, model, report });
   return {
@@ -162,12 +162,12 @@ export function isRuleId(text: string): boolean {
   return RULE_ID.test(text) && !(text in Object.prototype);
 }
 
-function readKey(value: unknown, path: string, report: Report): string {
+function readKey(value: unknown, path: string, model: Model, report: Report): string {
   const key = text(value, path, MAX_KEY_LENGTH, report);
   if (key !== '' && key.split('.').includes('')) {
     report(path, `"${key}" has an empty name between its dots; write a path such as engine.rpm`);
   }
-  if ((KEY_COLUMNS as readonly string[]).includes(key)) {
+  if (model.key.includes(key)) {
     report(path, `"${key}" identifies a reading; a rule needs a value that was measured`);
   }
   return key;

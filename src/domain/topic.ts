@@ -1,4 +1,5 @@
 /** MQTT topics with the names of a user and a device in them. Pure: no client, no broker. */
+import type { Model } from './model.ts';
 
 export interface TopicNames {
   userId: string;
@@ -15,7 +16,7 @@ export interface TopicPattern {
   readonly filter: string;
   /** The names in a topic, null when it isn't one of this pattern. */
   match(topic: string): TopicNames | null;
-  /** @throws Error when a name can't stand in a topic */
+  /** @throws Error when a name can't stand in a topic, or the user isn't the one of all readings */
   format(names: TopicNames): string;
   /**
    * True for a topic that was probably meant as this one, whether it matches or not: it ends in the
@@ -26,6 +27,16 @@ export interface TopicPattern {
 }
 
 const PLACEHOLDER = /^\{(.*)\}$/;
+
+/** Of every user, whatever the model: rules in, alerts out. Telemetry may not be sent to them. */
+export const USER_TOPICS = [
+  'users/+/config',
+  'users/+/config/rejected',
+  'users/+/alerts',
+  'users/+/alerts/manage',
+  'users/+/alerts/manage/rejected',
+];
+
 const UNFIT = ['/', '+', '#', '\0'];
 
 /** Whether a user or device name can be one level of a topic: not empty, no `/`, `+`, `#` or NUL. */
@@ -33,32 +44,24 @@ export function isTopicName(name: string): boolean {
   return name.length > 0 && !UNFIT.some((character) => name.includes(character));
 }
 
-/**
- * Compiles a model's topic: literal levels, `{user_id}` and `{device_id}`.
- *
- * @throws Error when the pattern lacks or repeats a placeholder, or holds another or a wildcard
- */
-export function compileTopic(pattern: string): TopicPattern {
-  const levels = pattern.split('/');
-  const names = levels.map((level) => PLACEHOLDER.exec(level)?.[1] ?? null);
-  for (const name of ['user_id', 'device_id']) {
-    if (names.filter((other) => other === name).length !== 1) {
-      throw new Error(`topic "${pattern}": write {${name}} as a level of it, once`);
-    }
-  }
-  for (const [index, level] of levels.entries()) {
-    const name = names[index];
-    if (name !== null && name !== 'user_id' && name !== 'device_id') {
-      throw new Error(`topic "${pattern}": {${name}} is neither {user_id} nor {device_id}`);
-    }
-    if (name === null && !isTopicName(level)) {
-      throw new Error(`topic "${pattern}": "${level}" can't be a level of it`);
-    }
-  }
-  const userLevel = names.indexOf('user_id');
-  const deviceLevel = names.indexOf('device_id');
+/** A pattern's levels: `{device_id}` has a name, `devices` has none. */
+export function patternLevels(pattern: string): { literal: string; name: string | null }[] {
+  return pattern
+    .split('/')
+    .map((literal) => ({ literal, name: PLACEHOLDER.exec(literal)?.[1] ?? null }));
+}
+
+/** Compiles a model's topic: literal levels, and the columns of owner and device in braces. */
+export function compileTopic(model: Pick<Model, 'topic' | 'owner' | 'device'>): TopicPattern {
+  const parsed = patternLevels(model.topic);
+  const levels = parsed.map(({ literal }) => literal);
+  const names = parsed.map(({ name }) => name);
+  const { owner, device } = model;
+  const constant = 'constant' in owner ? owner.constant : null;
+  const userLevel = 'column' in owner ? names.indexOf(owner.column) : -1;
+  const deviceLevel = names.indexOf(device.column);
   const lastName = Math.max(userLevel, deviceLevel);
-  const firstName = Math.min(userLevel, deviceLevel);
+  const firstName = userLevel === -1 ? deviceLevel : Math.min(userLevel, deviceLevel);
   const suffix = lastName < levels.length - 1 ? `/${levels.slice(lastName + 1).join('/')}` : null;
   const prefix = firstName > 0 ? `${levels.slice(0, firstName).join('/')}/` : null;
 
@@ -68,14 +71,17 @@ export function compileTopic(pattern: string): TopicPattern {
     for (let i = 0; i < levels.length; i++) {
       if (names[i] === null && parts[i] !== levels[i]) return null;
     }
-    const userId = parts[userLevel] as string;
+    const userId = constant ?? (parts[userLevel] as string);
     const deviceId = parts[deviceLevel] as string;
     return isTopicName(userId) && isTopicName(deviceId) ? { userId, deviceId } : null;
   }
 
   function format({ userId, deviceId }: TopicNames): string {
     const parts = [...levels];
-    parts[userLevel] = checkedName(userId, 'user');
+    if (constant === null) parts[userLevel] = checkedName(userId, 'user');
+    else if (userId !== constant) {
+      throw new Error(`user name ${JSON.stringify(userId)}: all readings are of "${constant}"`);
+    }
     parts[deviceLevel] = checkedName(deviceId, 'device');
     return parts.join('/');
   }

@@ -8,7 +8,7 @@ import {
   parseJson,
 } from '../domain/json.ts';
 import { type LogRecord, REFUSED_TOPIC } from '../domain/log.ts';
-import { type Column, KEY_COLUMNS, type Model } from '../domain/model.ts';
+import type { Column, Model } from '../domain/model.ts';
 import type { Reading, Rejection, RejectReason } from '../domain/reading.ts';
 import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, parseRfc3339 } from '../domain/time.ts';
 import { compileTopic, type TopicNames } from '../domain/topic.ts';
@@ -55,10 +55,12 @@ function reject(reason: RejectReason, detail: string): never {
  * Never throws for what a device sent.
  */
 export function createDecoder(model: Model, options: { maxPayloadBytes: number }): Decode {
-  const pattern = compileTopic(model.topic);
+  const pattern = compileTopic(model);
   const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const columns = Object.entries(model.columns);
-  const declared = new Set<string>([...KEY_COLUMNS, ...model.columnNames]);
+  const { owner, device, sequence } = model;
+  const ownerColumn = 'column' in owner ? owner.column : null;
+  const declared = new Set<string>([...model.key, ...model.columnNames]);
 
   function decode(record: LogRecord): Decoded {
     let topic = record.topic;
@@ -124,9 +126,11 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
   }
 
   function toReading(payload: JsonObject, names: TopicNames, arrival: Micros) {
-    checkNames(payload, names);
+    checkName(device.column, payload[device.column], names.deviceId);
+    if (ownerColumn !== null) checkName(ownerColumn, payload[ownerColumn], names.userId);
     const time = decodeTime(payload.time, arrival);
-    const sequenceId = decodeSequenceId(payload.sequence_id);
+    const sequenceId =
+      sequence === null ? 0 : decodeSequenceId(sequence.column, payload[sequence.column]);
     const values: Record<string, number | string | boolean | null> = {};
     for (const [name, column] of columns) {
       values[name] = decodeColumn(name, column, payload[name]);
@@ -173,11 +177,6 @@ function openEnvelope(value: JsonValue): { topic: string; payload: JsonValue } {
   return { topic: value.topic, payload: value.payload };
 }
 
-function checkNames(payload: JsonObject, names: TopicNames): void {
-  checkName('device_id', payload.device_id, names.deviceId);
-  checkName('user_id', payload.user_id, names.userId);
-}
-
 function checkName(field: string, value: JsonValue | undefined, name: string): void {
   if (value === undefined || value === name) return;
   reject('DEVICE_MISMATCH', `${field}: ${show(value)} contradicts the topic's "${name}"`);
@@ -202,14 +201,14 @@ function decodeTime(value: JsonValue | undefined, arrival: Micros): Micros {
   return time;
 }
 
-function decodeSequenceId(value: JsonValue | undefined): number {
-  if (value === undefined || value === null) reject('MISSING_FIELD', 'sequence_id is missing');
+function decodeSequenceId(name: string, value: JsonValue | undefined): number {
+  if (value === undefined || value === null) reject('MISSING_FIELD', `${name} is missing`);
   const number = numberOf(value);
   if (number === null || !isWholeNumber(value)) {
-    return reject('WRONG_TYPE', `sequence_id: ${show(value)} is not an integer`);
+    return reject('WRONG_TYPE', `${name}: ${show(value)} is not an integer`);
   }
   if (!Number.isSafeInteger(number) || number < 0) {
-    reject('OUT_OF_RANGE', `sequence_id: ${show(value)} is not from 0 to 2^53 - 1`);
+    reject('OUT_OF_RANGE', `${name}: ${show(value)} is not from 0 to 2^53 - 1`);
   }
   return number === 0 ? 0 : number;
 }

@@ -49,7 +49,7 @@ export function createDeadLetterReplay(deps: {
   logger: Pick<Logger, 'info'>;
 }): ReplayDeadLetters {
   const { sql, appender, logger } = deps;
-  const telemetry = compileTopic(deps.model.topic);
+  const telemetry = compileTopic(deps.model);
 
   /** @throws Error where its bytes are no longer all there, or the log does not take it */
   async function putBack(letter: ReplayableDeadLetter): Promise<void> {

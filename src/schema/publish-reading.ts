@@ -30,7 +30,7 @@ export function definePublishReading(builder: Builder): void {
         for (const [name, value] of Object.entries(device)) {
           if (!isTopicName(value)) throw badArgument(name, 'empty, or holds /, +, # or NUL');
         }
-        const topic = compileTopic(context.model.topic).format(device);
+        const topic = compileTopic(context.model).format(device);
         const key = deviceKey(device);
         await publish(context, { topic, key, value: Buffer.from(JSON.stringify(reading)) });
         return true;

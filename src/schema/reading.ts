@@ -1,4 +1,5 @@
 import type { Model } from '../domain/model.ts';
+import { fieldName } from '../domain/model-names.ts';
 import type { Reading } from '../domain/reading.ts';
 import { deviceKey, isTopicName } from '../domain/topic.ts';
 import { OverrunError } from '../engine/reading-feed.ts';
@@ -76,11 +77,6 @@ function defineColumns(builder: Builder, model: Model): void {
       }),
     );
   }
-}
-
-/** `temperature_max` is `temperatureMax` in GraphQL. */
-export function fieldName(column: string): string {
-  return column.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function defineReadings(builder: Builder): void {

@@ -1,4 +1,5 @@
 import type { Model } from '../domain/model.ts';
+import { fieldName } from '../domain/model-names.ts';
 import {
   type RuleChange,
   type RuleChangesPage,
@@ -7,7 +8,6 @@ import {
 import type { Builder } from './builder.ts';
 import { connectionType, page, pageComplexity } from './connection.ts';
 import { badArgument } from './errors.ts';
-import { fieldName } from './reading.ts';
 import { requestListLoader } from './request-loader.ts';
 
 /** Each may hold 64 KiB of rules. */

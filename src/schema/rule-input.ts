@@ -1,11 +1,11 @@
 import { type Duration, formatDuration } from '../domain/duration.ts';
 import type { JsonObject } from '../domain/json.ts';
 import type { Model } from '../domain/model.ts';
+import { fieldName } from '../domain/model-names.ts';
 import type { Issue, Operator, Severity } from '../domain/rule.ts';
 import { type ConfigPatch, parseConfig } from '../domain/rule-config.ts';
 import type { Builder } from './builder.ts';
 import { badUserInput } from './errors.ts';
-import { fieldName } from './reading.ts';
 import type { RuleKind } from './rule.ts';
 
 export interface RuleInput {

@@ -1,4 +1,5 @@
 import type { Model } from '../domain/model.ts';
+import { fieldName } from '../domain/model-names.ts';
 import type { Rule } from '../domain/rule.ts';
 import {
   mergeConfig,
@@ -13,7 +14,6 @@ import { type RuleConfig, readRuleConfigs } from '../store/read-rule-configs.ts'
 import type { Builder } from './builder.ts';
 import type { Context } from './context.ts';
 import { apiError, badArgument, badUserInput } from './errors.ts';
-import { fieldName } from './reading.ts';
 import { forgetLoaded, requestLoader } from './request-loader.ts';
 import { argumentIssue, configOf } from './rule-input.ts';
 import { actorOf, subjectUser } from './viewer.ts';

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../domain/json.ts';
 import type { Columns, ColumnValues, Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
-import type { Sql } from './connection.ts';
+import type { Sql, TransactionSql } from './connection.ts';
 
 /** A row of `readingColumns`: the key, and the declared columns and the rest by their own names. */
 export interface ReadingRow {
@@ -12,9 +12,21 @@ export interface ReadingRow {
   [column: string]: unknown;
 }
 
-/** Every column of a reading, for a select list over the model's table. */
+/** The SQL of what identifies a reading, whatever its model calls it. */
+export function keySql(sql: Sql | TransactionSql, { owner, device, sequence }: Model) {
+  return {
+    owner: 'column' in owner ? sql`${sql(owner.column)}` : sql`${owner.constant}::text`,
+    device: sql`${sql(device.column)}`,
+    sequence: sequence === null ? sql`0::bigint` : sql`${sql(sequence.column)}`,
+  };
+}
+
+/** A select list over the model's table: what identifies a reading by its generic names. */
 export function readingColumns(sql: Sql, model: Model) {
-  return sql([...model.key, ...model.columnNames, model.extraColumn]);
+  const { owner, device, sequence } = keySql(sql, model);
+  const names = [...model.columnNames, model.extraColumn];
+  return sql`time, ${owner} AS user_id, ${device} AS device_id, ${sequence} AS sequence_id,
+    ${sql(names)}`;
 }
 
 export function readingOf(row: ReadingRow, model: Model): Reading {

@@ -148,7 +148,7 @@ describe('authentication', () => {
 });
 
 describe('rights', () => {
-  const telemetry = compileTopic(model.topic);
+  const telemetry = compileTopic(model);
   const own = telemetry.format({ userId: 'user_123', deviceId: 'pump_1' });
 
   test('of a user: the topics of the model and of src/mqtt/topics.ts, under its own name', async () => {

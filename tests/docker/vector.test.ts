@@ -35,7 +35,7 @@ test('it takes the telemetry of the model, from the listener for services', asyn
     type: 'mqtt',
     host: 'emqx',
     port: Number(hoconValue(conf, 'bind', 'listeners.tcp.services').split(':')[1]),
-    topic: compileTopic(model.topic).filter,
+    topic: compileTopic(model).filter,
     client_id: 'vector-bridge',
     max_packet_size: Number(services.emqx?.environment?.EMQX_MQTT__MAX_PACKET_SIZE),
   });
@@ -73,7 +73,7 @@ test('the key is made of the levels where the model has user and device', () => 
 test('what it writes is an envelope that the decoder takes, to the digit', () => {
   expect(transforms.envelope.source).toContain('. = { "topic": .topic, "payload": .message }');
   const payload = '{"time":"2026-01-01T00:00:00Z","sequence_id":1,"count":12345678901234567890}';
-  const topic = compileTopic(model.topic).format({ userId: 'user_123', deviceId: 'pump_1' });
+  const topic = compileTopic(model).format({ userId: 'user_123', deviceId: 'pump_1' });
   const decoded = createDecoder(model, { maxPayloadBytes: 65_536 })({
     offset: 0,
     arrivalMs: Date.UTC(2026, 0, 1),

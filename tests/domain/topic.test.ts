@@ -1,8 +1,13 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
+import type { Owner } from '../../src/domain/model.ts';
 import { compileTopic, isTopicName } from '../../src/domain/topic.ts';
 
-const telemetry = compileTopic('users/{user_id}/devices/{device_id}/telemetry');
+const telemetry = patternOf('users/{user_id}/devices/{device_id}/telemetry');
+
+function patternOf(topic: string, owner: Owner = { column: 'user_id' }, column = 'device_id') {
+  return compileTopic({ topic, owner, device: { column } });
+}
 
 describe('compileTopic', () => {
   test('names every reading topic in one filter', () => {
@@ -43,17 +48,21 @@ describe('compileTopic', () => {
     expect(telemetry.resembles('telemetry')).toBe(true);
     expect(telemetry.resembles('users/u/devices/d/status')).toBe(false);
     expect(telemetry.resembles('$SYS/telemetry')).toBe(false);
-    const ticks = compileTopic('markets/{user_id}/{device_id}');
+    const ticks = patternOf('markets/{user_id}/{device_id}');
     expect(ticks.resembles('markets/x/a/b')).toBe(true);
     expect(ticks.resembles('users/x')).toBe(false);
   });
 
-  test.each([
-    ['users/{user_id}/telemetry', 'write {device_id}'],
-    ['a/{user_id}/{user_id}/{device_id}', 'write {user_id} as a level of it, once'],
-    ['a/{user_id}/{device_id}/{site}', '{site} is neither'],
-    ['a/+/{user_id}/{device_id}', '"+" can\'t be a level'],
-  ])('refuses the pattern %p', (pattern, message) => {
-    expect(() => compileTopic(pattern)).toThrow(message);
+  test('takes the names of the columns, and one owner of all', () => {
+    const events = patternOf('{parcel}/at/{customer_id}', { column: 'customer_id' }, 'parcel');
+    expect(events.match('p/at/c')).toEqual({ userId: 'c', deviceId: 'p' });
+    expect(events.format({ userId: 'c', deviceId: 'p' })).toBe('p/at/c');
+    const ticks = patternOf('ticks/{symbol}', { constant: 'market' }, 'symbol');
+    expect(ticks.filter).toBe('ticks/+');
+    expect(ticks.match('ticks/ACME')).toEqual({ userId: 'market', deviceId: 'ACME' });
+    expect(ticks.format({ userId: 'market', deviceId: 'ACME' })).toBe('ticks/ACME');
+    expect(() => ticks.format({ userId: 'u', deviceId: 'ACME' })).toThrow('all readings are of');
+    expect(ticks.resembles('ticks/a/b')).toBe(true);
+    expect(ticks.resembles('users/u/config')).toBe(false);
   });
 });

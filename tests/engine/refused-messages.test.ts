@@ -93,7 +93,7 @@ test('a log that fails otherwise is told; no device can send such a record', asy
   const away = { append: () => Promise.reject(new Error('closing')) };
   const { keep } = createRefusedMessages({ appender: away, logger });
   expect(keep(big(1), tooLarge(1))).rejects.toThrow('closing');
-  const telemetry = compileTopic(model.topic);
+  const telemetry = compileTopic(model);
   expect(telemetry.match(REFUSED_TOPIC)).toBeNull();
   expect(telemetry.resembles(REFUSED_TOPIC)).toBe(false);
   // Nor by the envelope that an outside bridge writes.

@@ -8,7 +8,7 @@ import { compileTopic } from '../../src/domain/topic.ts';
 import { model } from '../../src/model.ts';
 import { type Broker, type BrokerOptions, startBroker } from '../../src/mqtt/broker.ts';
 
-export const telemetry = compileTopic(model.topic);
+export const telemetry = compileTopic(model);
 export const topicOf = (deviceId: string) => telemetry.format({ userId: 'u', deviceId });
 
 /** What a test started, ended in reverse order by `end`. */
