@@ -2,7 +2,14 @@ import { EventEmitter } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
 import { startupOf } from './startup-message.ts';
-import { createWireReader, errorFields, MESSAGE, NO_RESULT } from './wire-messages.ts';
+import {
+  createWireReader,
+  endsTransaction,
+  errorFields,
+  MESSAGE,
+  NO_RESULT,
+  READY_TO_ROLL_BACK,
+} from './wire-messages.ts';
 
 /** What `sslmode` of a URL became in the client: false, a mode, or options for TLS. */
 export type TlsMode = false | true | string | tls.ConnectionOptions;
@@ -21,7 +28,7 @@ export interface SocketOptions {
   answerWithinMs: number | null;
 }
 
-/** How long a connection that broke in use still answers the statements of its transaction. */
+/** How long a connection that broke in use still answers, once no transaction is left on it. */
 const LINGER_MS = 250;
 
 /**
@@ -29,7 +36,8 @@ const LINGER_MS = 250;
  * the ROLLBACK of a transaction whose connection has closed into nothing, a TypeError that ends the
  * process; a write that was waiting then blocks all later ones, and a server that accepts and hangs
  * up is called again without pause. So here a connection that breaks while it is used first fails,
- * answers each further statement with an error for a while, and closes only then.
+ * answers each further statement with an error, and closes only then: a transaction's not before
+ * its ROLLBACK or COMMIT has come, however late a busy process sends it.
  *
  * opening -> open -> broken -> closed; from opening to broken, and from open to closed when idle.
  */
@@ -40,6 +48,8 @@ class DatabaseSocket extends EventEmitter {
   #state: 'opening' | 'open' | 'broken' | 'closed' = 'opening';
   /** The server has answered all, and no transaction is open. */
   #idle = false;
+  /** `ending` from when the client has sent COMMIT or ROLLBACK until the server's answer to it. */
+  #transaction: 'none' | 'open' | 'ending' = 'none';
   /** It has been idle once: it is past its start. */
   #ready = false;
   /** The startup message was written. */
@@ -53,6 +63,8 @@ class DatabaseSocket extends EventEmitter {
   readonly #messages = createWireReader();
   readonly #at: string;
   #raw: net.Socket;
+  /** Why it broke. */
+  #reason: Error | undefined;
 
   constructor(target: Target, index: number, { mode, answerWithinMs }: SocketOptions) {
     super();
@@ -77,11 +89,13 @@ class DatabaseSocket extends EventEmitter {
     const data = this.#started ? bytes : startupOf(bytes);
     this.#started = true;
     this.#idle = false;
+    const isLast = this.#transaction === 'open' && endsTransaction(data);
+    if (isLast) this.#transaction = 'ending';
     if (this.#state === 'broken' || this.#state === 'closed') {
-      const error = this.#error();
       setImmediate(() => {
-        written?.(error);
-        this.#fail(error);
+        written?.(this.#reason);
+        this.#fail();
+        if (isLast) this.#closeSoon();
       });
       return true;
     }
@@ -94,12 +108,14 @@ class DatabaseSocket extends EventEmitter {
   }
 
   end(data: Buffer): void {
-    if (this.#wire === null) this.destroy();
+    if (this.#wire === null || this.#state === 'broken') this.destroy();
     else this.#wire.end(data);
   }
 
   destroy(): void {
     (this.#wire ?? this.#raw).destroy();
+    // Nothing of the wire tells its end any more.
+    if (this.#state === 'broken') this.#closeSoon();
   }
 
   pause(): void {
@@ -175,6 +191,8 @@ class DatabaseSocket extends EventEmitter {
         }
         if (type === MESSAGE.readyForQuery) {
           this.#idle = data[end - 1] === IDLE;
+          if (this.#idle) this.#transaction = 'none';
+          else if (this.#transaction === 'none') this.#transaction = 'open';
           this.#answered();
         }
         this.#ready ||= this.#idle;
@@ -212,21 +230,29 @@ class DatabaseSocket extends EventEmitter {
   #broke(error: Error): void {
     if (this.#state === 'broken' || this.#state === 'closed') return;
     this.#state = 'broken';
+    this.#reason = error;
     this.#answered();
     this.#endRows();
     if (this.#idle) {
       this.#close();
     } else {
-      this.#fail(error);
-      setTimeout(() => this.#close(), LINGER_MS);
+      this.#fail();
+      if (this.#transaction !== 'open') this.#closeSoon();
     }
   }
 
-  #fail(error: Error): void {
-    if (this.listenerCount('error') > 0) this.emit('error', error);
+  /** What the client has asked fails, and a transaction may go on to its ROLLBACK. */
+  #fail(): void {
+    if (this.listenerCount('error') > 0) this.emit('error', this.#reason);
+    if (this.#transaction === 'open') this.emit('data', READY_TO_ROLL_BACK);
+  }
+
+  #closeSoon(): void {
+    setTimeout(() => this.#close(), LINGER_MS);
   }
 
   #close(): void {
+    if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#raw.destroy();
     this.emit('close', false);

@@ -7,6 +7,10 @@ export const MESSAGE = {
   readyForQuery: 0x5a,
 } as const;
 
+/** Of a client: a statement to be prepared, behind its name, and one to be run at once. */
+const PARSE = 0x50;
+const QUERY = 0x51;
+
 export interface WireMessage {
   type: number;
   start: number;
@@ -52,7 +56,7 @@ export function createWireReader(): {
 
 function lengthAt(data: Buffer, at: number): number {
   const length = data.readUInt32BE(at);
-  if (length < 4) throw new Error('the server sends what is no message of Postgres');
+  if (length < 4) throw new Error('this is no message of Postgres');
   return length;
 }
 
@@ -71,3 +75,26 @@ export const NO_RESULT = Buffer.from([
   9,
   ...Buffer.from('NONE\0'),
 ]);
+
+/** A server's word that it waits for the next statement, of a transaction that has failed. */
+export const READY_TO_ROLL_BACK = Buffer.from([
+  MESSAGE.readyForQuery,
+  ...[0, 0, 0, 5],
+  ...Buffer.from('E'),
+]);
+
+const LAST_STATEMENTS = ['commit', 'rollback'].flatMap((text) => [
+  { type: PARSE, content: Buffer.from(`\0${text}\0`) },
+  { type: QUERY, content: Buffer.from(`${text}\0`) },
+]);
+
+/** Whether what a client sends, in whole messages, has the COMMIT or ROLLBACK of a transaction. */
+export function endsTransaction(data: Buffer): boolean {
+  for (let at = 0; at + HEAD_BYTES <= data.length; at += 1 + lengthAt(data, at + 1)) {
+    const text = data.subarray(at + HEAD_BYTES);
+    const isLast = ({ type, content }: (typeof LAST_STATEMENTS)[0]) =>
+      data[at] === type && text.subarray(0, content.length).equals(content);
+    if (LAST_STATEMENTS.some(isLast)) return true;
+  }
+  return false;
+}

@@ -12,6 +12,16 @@ import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 import { eventually } from '../support/process.ts';
 import { tcpProxy } from '../support/tcp-proxy.ts';
 
+/** What a busy process may come to between two statements: much longer than anything is kept open. */
+const PAUSES: Record<string, () => unknown> = {
+  'that are far apart': () => Bun.sleep(600),
+  'while nothing else runs': () => Bun.sleepSync(600),
+  'while nothing else runs but for a moment': async () => {
+    await Bun.sleep(1);
+    Bun.sleepSync(600);
+  },
+};
+
 describe('a connection that breaks', () => {
   let db: TestDatabase;
   beforeAll(async () => {
@@ -40,6 +50,46 @@ describe('a connection that breaks', () => {
     } finally {
       await sql.end({ timeout: 1 });
     }
+  }, 15_000);
+
+  test.each(Object.keys(PAUSES))(
+    'between two statements of a transaction %s: it fails as an outage, and the pool goes on',
+    async (how) => {
+      const sql = connect(db.url, { max: 1 });
+      try {
+        for (let round = 0; round < 3; round++) {
+          const failed = await sql
+            .begin(async (tx) => {
+              const [row] = await tx<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
+              await db.sql`SELECT pg_terminate_backend(${row?.pid as number}::int, 5000)`;
+              await PAUSES[how]?.();
+              await tx`SELECT ${1}::int`;
+            })
+            .catch((error: unknown) => error);
+          expect(failureKind(failed)).toBe('outage');
+          expect((await sql`SELECT ${round}::int AS n`)[0]?.n).toBe(round);
+          expect(await sql.begin(async (tx) => (await tx`SELECT 7 AS n`)[0]?.n)).toBe(7);
+        }
+      } finally {
+        await sql.end({ timeout: 1 });
+      }
+    },
+    15_000,
+  );
+
+  test('in a transaction that nobody goes on with: the pool ends all the same', async () => {
+    const sql = connect(db.url, { max: 1 });
+    const begun = Promise.withResolvers<number>();
+    const over = sql
+      .begin(async (tx) => {
+        const [row] = await tx<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
+        begun.resolve(row?.pid as number);
+        await new Promise(() => {});
+      })
+      .catch((error: unknown) => error);
+    await db.sql`SELECT pg_terminate_backend(${await begun.promise}::int, 5000)`;
+    await sql.end({ timeout: 0 });
+    expect(failureKind(await over)).toBe('outage');
   }, 15_000);
 
   test('while idle: the next statement opens another, and nobody notices', async () => {
