@@ -17,6 +17,23 @@ export interface Fault {
 /** Where nothing is left to undo. */
 export const healed: Heal = async () => {};
 
+const STALLS = 12;
+
+/**
+ * As on a machine that has too much to do: the process is not run for some tenths of a second, so
+ * what its peers do meanwhile comes all at once, and its timers are due before it.
+ */
+export async function stall(pid: number, random: Random): Promise<void> {
+  // Drawn at once: a seed repeats them, whatever else is drawn meanwhile.
+  const stalls = Array.from({ length: STALLS }, () => [150 + 500 * random(), 60 * random()]);
+  for (const [stillMs = 0, runsMs = 0] of stalls) {
+    process.kill(pid, 'SIGSTOP');
+    await Bun.sleep(stillMs);
+    process.kill(pid, 'SIGCONT');
+    await Bun.sleep(runsMs);
+  }
+}
+
 const REVIVE_WITHIN_MS = 180_000;
 const PAUSE_MS = 500;
 

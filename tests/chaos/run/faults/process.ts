@@ -1,5 +1,5 @@
 import type { TestApp } from '../../../support/app.ts';
-import { type Fault, revive } from '../fault.ts';
+import { type Fault, healed, revive, stall } from '../fault.ts';
 
 const targets = ['process'];
 
@@ -22,6 +22,15 @@ export function processFaults(app: TestApp): Fault[] {
       async inject() {
         await app.stop();
         return () => revive(app);
+      },
+    },
+    {
+      name: 'the process stands still, again and again',
+      targets,
+      holdMs: [0, 0],
+      async inject(random) {
+        await stall(app.pid, random);
+        return healed;
       },
     },
   ];

@@ -1,6 +1,6 @@
 import { integerBetween, type Random } from '../../../../src/loadtest/random.ts';
 import type { Cluster, Replica } from '../../../support/cluster.ts';
-import { type Fault, patiently, revive } from '../fault.ts';
+import { type Fault, healed, patiently, revive, stall } from '../fault.ts';
 
 /** Replicas that stay, which `permanent` names, and one that comes and goes. */
 export function replicaFaults(options: {
@@ -33,6 +33,15 @@ export function replicaFaults(options: {
         const replica = anyOf(random);
         await replica.stop();
         return () => back(replica);
+      },
+    },
+    {
+      name: 'a replica stands still, again and again',
+      targets,
+      holdMs: [0, 0],
+      async inject(random) {
+        await stall(anyOf(random).pid, random);
+        return healed;
       },
     },
     {
