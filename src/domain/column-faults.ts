@@ -15,8 +15,9 @@ export interface Names {
 const COLUMN_FIELDS = {
   double: ['type', 'nullable', 'min', 'max'],
   integer: ['type', 'nullable', 'min', 'max'],
-  text: ['type', 'nullable', 'maxLength'],
+  text: ['type', 'nullable', 'maxLength', 'values'],
   boolean: ['type', 'nullable'],
+  point: ['type', 'nullable'],
 } as const;
 type ColumnType = keyof typeof COLUMN_FIELDS;
 const TYPES = Object.keys(COLUMN_FIELDS) as ColumnType[];
@@ -26,6 +27,8 @@ const IDENTIFIER = /^[a-z][a-z0-9_]*$/;
 const MAX_NAME_LENGTH = 48;
 const MAX_COLUMNS = 200;
 const MAX_TEXT_LENGTH = 65_536;
+/** They are told in error messages. */
+const MAX_VALUES = 100;
 export const INT32 = { min: -(2 ** 31), max: 2 ** 31 - 1 };
 
 export function columnFaults(definition: Fields, names: Names, report: Report): void {
@@ -71,13 +74,31 @@ function checkColumn(column: unknown, path: string, report: Report): void {
   if (typeof column.nullable !== 'boolean') {
     report(`${path}.nullable`, `must be true or false, ${not(column.nullable)}`);
   }
-  if (type === 'text') checkLength(column.maxLength, `${path}.maxLength`, report);
+  if (type === 'text') {
+    checkLength(column.maxLength, `${path}.maxLength`, report);
+    checkValues(column, `${path}.values`, report);
+  }
   if (type === 'double' || type === 'integer') checkBounds(column, path, report);
 }
 
 function checkLength(length: unknown, path: string, report: Report): void {
   if (isWithin(length, { min: 1, max: MAX_TEXT_LENGTH })) return;
   report(path, `must be a whole number from 1 to ${MAX_TEXT_LENGTH}, ${not(length)}`);
+}
+
+function checkValues({ values, maxLength }: Fields, path: string, report: Report): void {
+  if (values === undefined) return;
+  if (!Array.isArray(values) || values.length === 0 || values.length > MAX_VALUES) {
+    report(path, `must be a list of 1 to ${MAX_VALUES} texts, or left out, ${not(values)}`);
+    return;
+  }
+  const longest = isWithin(maxLength, { min: 1, max: MAX_TEXT_LENGTH }) ? Number(maxLength) : 0;
+  const seen = new Set<string>();
+  for (const [index, given] of values.entries()) {
+    const value = text(given, `${path}.${index}`, longest || MAX_TEXT_LENGTH, report);
+    if (value !== '' && seen.has(value)) report(`${path}.${index}`, `"${value}" is there twice`);
+    seen.add(value);
+  }
 }
 
 function checkBounds({ type, min, max }: Fields, path: string, report: Report): void {

@@ -16,6 +16,7 @@ export const TABLES = [
   'rule_changes',
   'schema_migrations',
   'snoozes',
+  'spatial_ref_sys',
   'stream_model',
   'user_configs',
   'watermarks',

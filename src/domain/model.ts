@@ -5,6 +5,7 @@
  */
 import { INT32 } from './column-faults.ts';
 import { faultsOf } from './model-faults.ts';
+import type { GeoPoint } from './point.ts';
 import type { Issue } from './rule.ts';
 import { type ConfigPatch, parseConfig } from './rule-config.ts';
 
@@ -25,19 +26,28 @@ export interface TextColumn {
   type: 'text';
   nullable: boolean;
   maxLength: number;
+  /** All that it may be; left out: any text. */
+  values?: readonly string[];
 }
 export interface BooleanColumn {
   type: 'boolean';
   nullable: boolean;
 }
-export type Column = DoubleColumn | IntegerColumn | TextColumn | BooleanColumn;
+/** A place on the earth: latitude and longitude in degrees. */
+export interface PointColumn {
+  type: 'point';
+  nullable: boolean;
+}
+export type Column = DoubleColumn | IntegerColumn | TextColumn | BooleanColumn | PointColumn;
 export type Columns = Record<string, Column>;
 
 type JsType<C extends Column> = C extends TextColumn
   ? string
   : C extends BooleanColumn
     ? boolean
-    : number;
+    : C extends PointColumn
+      ? GeoPoint
+      : number;
 
 /** The values of a reading's declared columns, as TypeScript sees them. */
 export type ColumnValues<C extends Columns> = {

@@ -1,5 +1,6 @@
 import type { JsonObject, JsonValue } from './json.ts';
 import type { Columns, ColumnValues } from './model.ts';
+import { isPointPart } from './point.ts';
 import type { Micros } from './time.ts';
 
 /** One accepted measurement of one device. Its key is (time, userId, deviceId, sequenceId). */
@@ -15,8 +16,9 @@ export interface Reading<C extends Columns = Columns> {
 }
 
 /**
- * The value under a rule key: a declared column, else a dotted path into the other fields. A field
- * whose name itself holds the dots wins over the path. Undefined when there is none.
+ * The value under a rule key: a declared column, a number of a declared point, else a dotted path
+ * into the other fields. A field whose name itself holds the dots wins over the path. Undefined when
+ * there is none.
  *
  * @param path the key's names, where they are known already
  */
@@ -26,6 +28,10 @@ export function valueAt(
   path: readonly string[] = key.split('.'),
 ): JsonValue | undefined {
   if (Object.hasOwn(reading.columns, key)) return reading.columns[key];
+  if (path.length === 2 && isPointPart(path[1]) && Object.hasOwn(reading.columns, path[0] ?? '')) {
+    const point = reading.columns[path[0] ?? ''];
+    return typeof point === 'object' && point !== null ? point[path[1]] : undefined;
+  }
   if (reading.extra === null) return undefined;
   if (Object.hasOwn(reading.extra, key)) return reading.extra[key];
   if (path.length === 1) return undefined;

@@ -2,6 +2,7 @@ import { fixedMicros, formatDuration, parseDuration } from './duration.ts';
 import { finiteNumber, kindOf, not, oneOf, type Report, reportUnknown, text } from './fields.ts';
 import { isJsonObject, type JsonObject, numberOf } from './json.ts';
 import type { Model } from './model.ts';
+import { POINT_PARTS, pointKey } from './point.ts';
 import {
   type Clear,
   type NoDataRule,
@@ -170,6 +171,12 @@ function readKey(value: unknown, path: string, model: Model, report: Report): st
   if (model.key.includes(key)) {
     report(path, `"${key}" identifies a reading; a rule needs a value that was measured`);
   }
+  const [column = ''] = key.split('.');
+  const isPoint = Object.hasOwn(model.columns, column) && model.columns[column]?.type === 'point';
+  if (isPoint && pointKey(model.columns, key) === null) {
+    const parts = POINT_PARTS.map((part) => `${column}.${part}`).join(' or ');
+    report(path, `"${column}" is a point; write ${parts}`);
+  }
   return key;
 }
 
@@ -178,20 +185,17 @@ function readThreshold(
   rule: { key: string; operator: Operator; path: string; model: Model; report: Report },
 ): Scalar {
   const path = `${rule.path}.threshold`;
-  const column = Object.hasOwn(rule.model.columns, rule.key)
-    ? rule.model.columns[rule.key]
-    : undefined;
   const isNumber = numberOf(value) !== null;
   if (!isNumber && typeof value !== 'string' && typeof value !== 'boolean') {
     rule.report(path, `must be a number, or with == and != text or true/false, ${not(value)}`);
     return 0;
   }
-  if (column !== undefined) {
-    const wanted = column.type === 'text' || column.type === 'boolean' ? column.type : 'number';
+  const wanted = kindAt(rule.model, rule.key);
+  if (wanted !== null) {
     const given = isNumber ? 'number' : typeof value === 'string' ? 'text' : 'boolean';
     if (given !== wanted) {
       rule.report(path, `must be a ${wanted}, as "${rule.key}" is; this is ${kindOf(value)}`);
-    }
+    } else reportOther(value, rule);
   }
   if (isNumber) return finiteNumber(value, path, rule.report) ?? 0;
   if (rule.operator !== '==' && rule.operator !== '!=') {
@@ -200,6 +204,28 @@ function readThreshold(
   return typeof value === 'string'
     ? text(value, path, MAX_MESSAGE_LENGTH, rule.report, true)
     : (value as boolean);
+}
+
+/** What the model says that the key holds; null where it says nothing. */
+function kindAt({ columns }: Model, key: string): 'number' | 'text' | 'boolean' | null {
+  const column = Object.hasOwn(columns, key) ? columns[key] : undefined;
+  if (column === undefined) return pointKey(columns, key) === null ? null : 'number';
+  if (column.type === 'point') return null;
+  return column.type === 'text' || column.type === 'boolean' ? column.type : 'number';
+}
+
+/** A text that the column can never be: such a rule would hold always, or never. */
+function reportOther(
+  value: unknown,
+  { key, path, model, report }: { key: string; path: string; model: Model; report: Report },
+): void {
+  const column = model.columns[key];
+  if (column?.type !== 'text' || column.values === undefined) return;
+  if (column.values.includes(value as string)) return;
+  report(
+    `${path}.threshold`,
+    `"${key}" is never ${kindOf(value)}; it is one of ${column.values.join(', ')}`,
+  );
 }
 
 function readId(value: unknown, path: string, report: Report): string | null {

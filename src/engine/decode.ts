@@ -9,6 +9,7 @@ import {
 } from '../domain/json.ts';
 import { type LogRecord, REFUSED_TOPIC } from '../domain/log.ts';
 import type { Column, Model } from '../domain/model.ts';
+import { type GeoPoint, readPoint } from '../domain/point.ts';
 import type { Reading, Rejection, RejectReason } from '../domain/reading.ts';
 import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, parseRfc3339 } from '../domain/time.ts';
 import { compileTopic, type TopicNames } from '../domain/topic.ts';
@@ -131,7 +132,7 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
     const time = decodeTime(payload.time, arrival);
     const sequenceId =
       sequence === null ? 0 : decodeSequenceId(sequence.column, payload[sequence.column]);
-    const values: Record<string, number | string | boolean | null> = {};
+    const values: Record<string, number | string | boolean | GeoPoint | null> = {};
     for (const [name, column] of columns) {
       values[name] = decodeColumn(name, column, payload[name]);
     }
@@ -229,7 +230,14 @@ function decodeColumn(name: string, column: Column, value: JsonValue | undefined
     if (value.length > column.maxLength) {
       reject('OUT_OF_RANGE', `${name} has more than ${column.maxLength} characters`);
     }
+    if (column.values !== undefined && !column.values.includes(value)) {
+      reject('OUT_OF_RANGE', `${name}: ${show(value)} is not one of ${column.values.join(', ')}`);
+    }
     return value;
+  }
+  if (column.type === 'point') {
+    const read = readPoint(value);
+    return read.ok ? read.point : reject(read.reason, `${name}: ${show(value)} ${read.detail}`);
   }
   const number = numberOf(value);
   if (number === null || (column.type === 'integer' && !isWholeNumber(value))) {

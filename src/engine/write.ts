@@ -7,6 +7,7 @@ import { insertReadings } from '../store/insert-readings.ts';
 import { setLocalTimeouts } from '../store/local-timeouts.ts';
 import { readRuleVersions } from '../store/lock-rule-versions.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
+import { type PointTypes, readPointTypes } from '../store/point-columns.ts';
 import { markRollups, type RollupHorizon, readRollupHorizon } from '../store/rollup-marks.ts';
 import {
   type LogPartition,
@@ -41,13 +42,15 @@ export function createWriter(
   const { sql, model, partitions } = deps;
   const ruleLock = createRuleLock(sql);
   let insertsLeft = 0;
+  let points = undefined as PointTypes | undefined;
 
   async function write(batch: Batch, watermark: Watermark): Promise<void> {
     await partitions.ensure(batch.readings.map((row) => row.reading.time));
+    points ??= await readPointTypes(sql, model);
     const useCopy = !batch.replay && insertsLeft === 0;
     if (insertsLeft > 0) insertsLeft--;
     try {
-      return await transaction(batch, watermark, useCopy);
+      return await transaction(batch, watermark, { useCopy, points });
     } catch (error) {
       if (!useCopy || errorCode(error) !== COPY_REFUSED) throw error;
     }
@@ -55,10 +58,15 @@ export function createWriter(
     await write(batch, watermark);
   }
 
-  async function transaction(batch: Batch, watermark: Watermark, useCopy: boolean): Promise<void> {
+  async function transaction(
+    batch: Batch,
+    watermark: Watermark,
+    { useCopy, points }: { useCopy: boolean; points: PointTypes },
+  ): Promise<void> {
     const { readings, transitions, deadLetters } = batch;
     const devices = [...batch.devices.values()];
     const users = new Set(transitions.map((transition) => transition.userId));
+    const store = useCopy ? copyReadings : insertReadings;
     const lockRules = users.size > 0 && ruleLock.isWorthATry();
     const work = async (tx: TransactionSql) => {
       let rollups = undefined as RollupHorizon | undefined;
@@ -72,7 +80,7 @@ export function createWriter(
         devices.length > 0 && saveStates(tx, devices),
         writeAlerts(tx, transitions, batch.held.values()),
         deadLetters.length > 0 && writeDeadLetters(tx, log, deadLetters),
-        readings.length > 0 && (useCopy ? copyReadings : insertReadings)(tx, model, readings),
+        readings.length > 0 && store(tx, model, readings, points),
       ]);
       const next = movedBy(watermark, batch);
       await all([

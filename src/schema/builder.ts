@@ -2,6 +2,7 @@ import SchemaBuilder from '@pothos/core';
 import ComplexityPlugin from '@pothos/plugin-complexity';
 import type { AlertEvent, AlertEventType, AlertStatus, ResolveReason } from '../domain/alert.ts';
 import type { Duration } from '../domain/duration.ts';
+import type { GeoPoint } from '../domain/point.ts';
 import type { Reading } from '../domain/reading.ts';
 import type { Clear, Issue, Operator, Severity } from '../domain/rule.ts';
 import type { Fill, TelemetryPoint } from '../domain/telemetry-fill.ts';
@@ -56,6 +57,7 @@ export interface SchemaTypes {
     User: User;
     Device: DeviceSource;
     Reading: Reading;
+    Point: GeoPoint;
     TelemetrySeries: TelemetrySeries;
     TelemetryPoint: TelemetryPoint;
     RuleSet: UserRuleSet;

@@ -1,4 +1,4 @@
-import type { Model } from '../domain/model.ts';
+import type { Column, Model } from '../domain/model.ts';
 import { fieldName } from '../domain/model-names.ts';
 import type { Reading } from '../domain/reading.ts';
 import { deviceKey, isTopicName } from '../domain/topic.ts';
@@ -61,10 +61,12 @@ const GRAPHQL_TYPE = {
   integer: 'Int',
   text: 'String',
   boolean: 'Boolean',
+  point: 'Point',
 } as const;
 
 /** One field for each declared column, in camel case as all fields are. */
 function defineColumns(builder: Builder, model: Model): void {
+  if (Object.values(model.columns).some(({ type }) => type === 'point')) definePoint(builder);
   for (const name of model.columnNames) {
     const column = model.columns[name];
     if (column === undefined) continue;
@@ -72,11 +74,32 @@ function defineColumns(builder: Builder, model: Model): void {
       t.field({
         type: GRAPHQL_TYPE[column.type],
         nullable: column.nullable,
-        description: `The column \`${name}\` of the model.`,
+        description: describe(name, column),
         resolve: (reading) => reading.columns[name] as never,
       }),
     );
   }
+}
+
+function describe(name: string, column: Column): string {
+  const values = column.type === 'text' ? column.values : undefined;
+  const one =
+    values === undefined ? '' : `: one of ${values.map((value) => `\`${value}\``).join(', ')}`;
+  return `The column \`${name}\` of the model${one}.`;
+}
+
+function definePoint(builder: Builder): void {
+  builder.objectType('Point', {
+    description: 'A place on the earth, in degrees (WGS 84).',
+    fields: (t) => ({
+      latitude: t.exposeFloat('latitude', {
+        description: 'From -90 to 90; the north is positive.',
+      }),
+      longitude: t.exposeFloat('longitude', {
+        description: 'From -180 to 180; the east is positive.',
+      }),
+    }),
+  });
 }
 
 function defineReadings(builder: Builder): void {

@@ -9,6 +9,7 @@ import {
 import type { Duration } from '../domain/duration.ts';
 import { editDistance } from '../domain/edit-distance.ts';
 import type { Model } from '../domain/model.ts';
+import { POINT_PARTS } from '../domain/point.ts';
 import type { Issue } from '../domain/rule.ts';
 import { type Fill, fillPoints, type TelemetryPoint } from '../domain/telemetry-fill.ts';
 import type { Micros } from '../domain/time.ts';
@@ -17,6 +18,7 @@ import { devicesByKey } from '../store/devices-by-key.ts';
 import { devicesPages } from '../store/devices-page.ts';
 import { type BucketRow, telemetryBuckets } from '../store/telemetry-buckets.ts';
 import { devicesWithKey } from '../store/telemetry-keys-seen.ts';
+import { isDeclared } from '../store/telemetry-value.ts';
 import type { Context } from './context.ts';
 import { apiError, badArgument, badUserInput } from './errors.ts';
 
@@ -147,6 +149,10 @@ function checkArguments({ keys, from, to, maxPoints }: TelemetryArgs, model: Mod
     if (type === 'text' || type === 'boolean') {
       issue(`keys.${index}`, `"${key}" is ${type}; telemetry takes numbers`);
     }
+    if (type === 'point') {
+      const parts = POINT_PARTS.map((part) => `${key}.${part}`).join(' and ');
+      issue(`keys.${index}`, `"${key}" is a point; its numbers are ${parts}`);
+    }
     if (key === '' || key.length > MAX_KEY_LENGTH || key.includes('\0')) {
       issue(`keys.${index}`, `a key has 1 to ${MAX_KEY_LENGTH} characters, none of them NUL`);
     }
@@ -192,7 +198,7 @@ async function knownKeys(
 ): Promise<Map<string, 'declared' | Set<string>>> {
   const known = new Map<string, 'declared' | Set<string>>();
   for (const [index, key] of keys.entries()) {
-    if (Object.hasOwn(model.columns, key)) {
+    if (isDeclared(model, key)) {
       known.set(key, 'declared');
       continue;
     }

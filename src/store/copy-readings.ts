@@ -3,6 +3,7 @@ import type { Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
 import { formatMicros } from '../domain/time.ts';
 import type { TransactionSql } from './connection.ts';
+import { type PointTypes, pointText } from './point-columns.ts';
 
 /** A reading as the table takes it. `extraText` is the JSON of its undeclared fields. */
 export interface StoredReading {
@@ -22,13 +23,14 @@ export async function copyReadings(
   tx: TransactionSql,
   model: Model,
   rows: readonly StoredReading[],
+  points: PointTypes,
 ): Promise<void> {
   const names = [...model.key, ...model.columnNames, model.extraColumn];
   const copy = tx.unsafe(`COPY ${model.table} (${names.join(', ')}) FROM STDIN`);
   const stream = await listened(copy).writable();
   await new Promise<void>((resolve) => {
     stream.once('close', resolve);
-    stream.write(encodeCopy(model, rows), () => resolve());
+    stream.write(encodeCopy(model, rows, points), () => resolve());
   });
   stream.end();
   // The stream sends CopyDone on the next tick; until then the client takes no other statement.
@@ -54,15 +56,21 @@ function listened<Query extends object>(query: Query): Query {
 export const COPY_REFUSED = '25P02';
 
 /** The rows in COPY's text format. */
-export function encodeCopy(model: Model, rows: readonly StoredReading[]): string {
+export function encodeCopy(
+  model: Model,
+  rows: readonly StoredReading[],
+  points: PointTypes,
+): string {
   let text = '';
   for (const { reading, extraText } of rows) {
     text += `${formatMicros(reading.time)}\t${escapeText(reading.userId)}\t${escapeText(reading.deviceId)}\t`;
     text += reading.sequenceId;
     for (const name of model.columnNames) {
       const value = reading.columns[name] ?? null;
-      text +=
-        value === null ? '\t\\N' : `\t${typeof value === 'string' ? escapeText(value) : value}`;
+      if (value === null) text += '\t\\N';
+      else if (typeof value === 'string') text += `\t${escapeText(value)}`;
+      else if (typeof value === 'object') text += `\t${pointText(value, points.get(name))}`;
+      else text += `\t${value}`;
     }
     text += extraText === null ? '\t\\N\n' : `\t${escapeText(extraText)}\n`;
   }

@@ -4,6 +4,7 @@ import type { StoredReading } from './copy-readings.ts';
 import { failureKind } from './failure.ts';
 import { insertReadings } from './insert-readings.ts';
 import { setLocalTimeouts } from './local-timeouts.ts';
+import { readPointTypes } from './point-columns.ts';
 
 /**
  * Finds the rows that the database refuses, by halving under savepoints: about 2 k log2 n inserts
@@ -16,13 +17,14 @@ export async function findRefusedRows<Row extends StoredReading>(
   model: Model,
   rows: readonly Row[],
 ): Promise<{ row: Row; detail: string }[]> {
+  const points = await readPointTypes(sql, model);
   const refused: { row: Row; detail: string }[] = [];
   const done = Symbol('rolled back on purpose');
 
   async function probe(tx: TransactionSql, part: readonly Row[]): Promise<void> {
     try {
       await tx.savepoint((inner) =>
-        insertReadings(inner as unknown as TransactionSql, model, part),
+        insertReadings(inner as unknown as TransactionSql, model, part, points),
       );
     } catch (error) {
       if (failureKind(error) !== 'row') throw error;

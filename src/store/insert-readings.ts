@@ -1,8 +1,10 @@
 import type { Model } from '../domain/model.ts';
+import type { Reading } from '../domain/reading.ts';
 import { formatMicros } from '../domain/time.ts';
 import type { TransactionSql } from './connection.ts';
 import type { StoredReading } from './copy-readings.ts';
 import { literal } from './literal.ts';
+import { type PointTypes, pointText } from './point-columns.ts';
 import { sqlType } from './readings-schema.ts';
 
 /**
@@ -13,6 +15,7 @@ export async function insertReadings(
   tx: TransactionSql,
   model: Model,
   rows: readonly StoredReading[],
+  points: PointTypes,
 ): Promise<void> {
   const columns = [
     'time timestamptz',
@@ -20,20 +23,20 @@ export async function insertReadings(
     'device_id text',
     'sequence_id bigint',
     ...Object.entries(model.columns).map(
-      ([name, column]) => `${name} ${sqlType({ ...column, nullable: true })}`,
+      ([name, column]) => `${name} ${sqlType(column) ?? points.get(name)}`,
     ),
     `${model.extraColumn} jsonb`,
   ];
   const names = [...model.key, ...model.columnNames, model.extraColumn].join(', ');
   await tx.unsafe(
     `INSERT INTO ${model.table} (${names})
-     SELECT ${names} FROM json_to_recordset(${literal(encodeJson(model, rows))}::json) AS r(${columns.join(', ')})
+     SELECT ${names} FROM json_to_recordset(${literal(encodeJson(model, rows, points))}::json) AS r(${columns.join(', ')})
      ON CONFLICT DO NOTHING`,
   );
 }
 
 /** The rows as JSON text. The undeclared fields go in as they are, so no digit is lost. */
-function encodeJson(model: Model, rows: readonly StoredReading[]): string {
+function encodeJson(model: Model, rows: readonly StoredReading[], points: PointTypes): string {
   const texts = rows.map(({ reading, extraText }) => {
     const { userId, deviceId, sequenceId, columns } = reading;
     const head = JSON.stringify({
@@ -41,9 +44,18 @@ function encodeJson(model: Model, rows: readonly StoredReading[]): string {
       user_id: userId,
       device_id: deviceId,
       sequence_id: sequenceId,
-      ...columns,
+      ...(points.size === 0 ? columns : withPoints(columns, points)),
     });
     return extraText === null ? head : `${head.slice(0, -1)},"${model.extraColumn}":${extraText}}`;
   });
   return `[${texts.join(',')}]`;
+}
+
+function withPoints(columns: Reading['columns'], points: PointTypes): Reading['columns'] {
+  const result = { ...columns };
+  for (const [name, type] of points) {
+    const point = columns[name];
+    if (typeof point === 'object' && point !== null) result[name] = pointText(point, type);
+  }
+  return result;
 }

@@ -85,7 +85,7 @@ async function makePartition(sql: Sql, table: string, month: string): Promise<vo
       if (found === 'leaving') throw isLeaving(table, name);
       if (found === 'none') {
         await tx.unsafe(
-          `CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS INCLUDING INDEXES)`,
+          `CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)`,
         );
       }
       const attached = attach(tx, table, name, month);

@@ -1,7 +1,8 @@
 import type { JsonObject } from '../domain/json.ts';
-import type { Columns, ColumnValues, Model } from '../domain/model.ts';
+import type { Column, Columns, ColumnValues, Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
 import type { Sql, TransactionSql } from './connection.ts';
+import { parsePoint } from './point-columns.ts';
 
 /** A row of `readingColumns`: the key, and the declared columns and the rest by their own names. */
 export interface ReadingRow {
@@ -36,8 +37,13 @@ export function readingOf(row: ReadingRow, model: Model): Reading {
     deviceId: row.device_id,
     sequenceId: row.sequence_id,
     columns: Object.fromEntries(
-      model.columnNames.map((name) => [name, row[name]]),
+      model.columnNames.map((name) => [name, columnValue(row[name], model.columns[name])]),
     ) as ColumnValues<Columns>,
     extra: row[model.extraColumn] as JsonObject | null,
   };
+}
+
+/** A declared column's value as the client has it from the server. */
+export function columnValue(stored: unknown, column: Column | undefined): unknown {
+  return column?.type === 'point' && stored !== null ? parsePoint(stored as string) : stored;
 }

@@ -1,8 +1,16 @@
 import type { Column, Model } from '../domain/model.ts';
+import { literal } from './literal.ts';
 
-export function sqlType(column: Column): string {
-  const type = { double: 'double precision', integer: 'integer', text: 'text', boolean: 'boolean' };
-  return type[column.type] + (column.nullable ? '' : ' NOT NULL');
+const SQL_TYPES = {
+  double: 'double precision',
+  integer: 'integer',
+  text: 'text',
+  boolean: 'boolean',
+} as const;
+
+/** Of a point it is what the server has for it: see `addPoints`. */
+export function sqlType({ type }: Column): string | null {
+  return type === 'point' ? null : SQL_TYPES[type];
 }
 
 /**
@@ -15,7 +23,10 @@ export function readings(model: Model): string {
     'user_id text NOT NULL',
     'device_id text NOT NULL',
     'sequence_id bigint NOT NULL',
-    ...Object.entries(model.columns).map(([name, column]) => `${name} ${sqlType(column)}`),
+    ...Object.entries(model.columns).flatMap(([name, column]) => {
+      const type = sqlType(column);
+      return type === null ? [] : [`${name} ${type}${column.nullable ? '' : ' NOT NULL'}`];
+    }),
     `${model.extraColumn} jsonb`,
     `PRIMARY KEY (${model.key.join(', ')})`,
   ];
@@ -52,7 +63,58 @@ BEGIN
   END IF;
 END $$;
 
-CREATE INDEX ${model.table}_device_time ON ${model.table} (user_id, device_id, time DESC);`;
+CREATE INDEX ${model.table}_device_time ON ${model.table} (user_id, device_id, time DESC);${restOf(model)}`;
+}
+
+/** What a column may be, and the points. */
+function restOf(model: Model): string {
+  const columns = Object.entries(model.columns);
+  const points = columns.filter(([, { type }]) => type === 'point').map(([name]) => name);
+  const parts = columns.flatMap(([name, column]) => addValues(model, name, column) ?? []);
+  if (points.length > 0) parts.push(addPoints(model, points));
+  return parts.map((part) => `\n${part}`).join('');
+}
+
+export function valuesConstraint(column: string): string {
+  return `${column}_values`;
+}
+
+/** The statement that has the server check the values of a column too; null where any will do. */
+export function addValues({ table }: Model, name: string, column: Column): string | null {
+  if (column.type !== 'text' || column.values === undefined) return null;
+  const list = column.values.map(literal).join(', ');
+  return `ALTER TABLE ${table} ADD CONSTRAINT ${valuesConstraint(name)} CHECK (${name} IN (${list}));`;
+}
+
+/**
+ * Adds declared points: geometry where PostGIS is in the database, or is there for the asking;
+ * elsewhere the server's own. From then on the column's type says which it is.
+ */
+export function addPoints(model: Model, names: readonly string[]): string {
+  const columns = names.map((name) => {
+    const notNull = model.columns[name]?.nullable ? '' : ' NOT NULL';
+    return `ADD COLUMN ${name} %1$s${notNull}`;
+  });
+  return `
+-- PostGIS geometry where it can be had, else the server's own points.
+DO $$
+DECLARE
+  extension_schema name;
+BEGIN
+  IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'postgis')
+     AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'postgis') THEN
+    BEGIN
+      CREATE EXTENSION postgis;
+    EXCEPTION WHEN insufficient_privilege THEN
+      RAISE NOTICE 'points are not PostGIS geometry: % may not create the extension', current_user;
+    END;
+  END IF;
+  SELECT nspname INTO extension_schema FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'postgis';
+  EXECUTE format('ALTER TABLE ${model.table} ${columns.join(', ')}',
+    CASE WHEN extension_schema IS NULL THEN 'point'
+         ELSE format('%I.geometry(Point, 4326)', extension_schema) END);
+END $$;`;
 }
 
 /**

@@ -1,8 +1,10 @@
 import type { JsonObject } from '../domain/json.ts';
 import type { Columns, ColumnValues, Model } from '../domain/model.ts';
+import { pointKey } from '../domain/point.ts';
 import type { Reading } from '../domain/reading.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
+import { columnValue } from './reading-columns.ts';
 import type { ReadingPosition } from './readings-page.ts';
 import { textArray } from './text-array.ts';
 
@@ -23,6 +25,11 @@ export function justBefore(time: Micros): ReadingPosition {
   return { time, sequenceId: -1 };
 }
 
+/** The declared column that holds what the key names; null where it is a path into the rest. */
+function columnOf({ columns }: Model, key: string): string | null {
+  return Object.hasOwn(columns, key) ? key : (pointKey(columns, key)?.column ?? null);
+}
+
 type Row = [deviceId: string, time: Micros, sequenceId: number, value: unknown];
 
 /**
@@ -34,8 +41,8 @@ export async function readingsToJudge(
   model: Model,
   { userId, devices, to, key, limit }: JudgedReadings,
 ): Promise<Reading[]> {
-  const isColumn = key !== null && Object.hasOwn(model.columns, key);
-  const value = key === null ? sql`NULL::int` : sql(isColumn ? key : model.extraColumn);
+  const name = key === null ? null : columnOf(model, key);
+  const value = key === null ? sql`NULL::int` : sql(name ?? model.extraColumn);
   const rows = (await sql`
     SELECT wanted.d, found.* FROM unnest(
       ${textArray(devices.map(({ deviceId }) => deviceId))}::text[],
@@ -55,8 +62,10 @@ export async function readingsToJudge(
     userId,
     deviceId,
     sequenceId,
-    columns: (isColumn ? { [key as string]: found } : {}) as ColumnValues<Columns>,
-    extra: isColumn || key === null ? null : (found as JsonObject | null),
+    columns: (name === null
+      ? {}
+      : { [name]: columnValue(found, model.columns[name]) }) as ColumnValues<Columns>,
+    extra: name !== null || key === null ? null : (found as JsonObject | null),
   }));
 }
 

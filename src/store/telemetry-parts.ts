@@ -109,7 +109,9 @@ function partial(parts: Parts, name: Statistic, place: number, between: Fragment
   if (name === 'first' || name === 'last') return end(parts, place, between, name);
   if (name === 'count') return sql.unsafe(`count(${value})::int`);
   if (name !== 'sum') return sql.unsafe(`${name}(${value})`);
-  return sql.unsafe(sumOf(value, isDeclared(model, key) ? model.columns[key] : undefined));
+  return sql.unsafe(
+    sumOf(value, Object.hasOwn(model.columns, key) ? model.columns[key] : undefined),
+  );
 }
 
 /** A probe of the index at each end of a whole span; the many short cells of one are sorted. */

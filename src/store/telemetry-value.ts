@@ -1,5 +1,6 @@
 import type { PendingQuery, Row } from 'postgres';
 import type { Column, Model } from '../domain/model.ts';
+import { pointKey } from '../domain/point.ts';
 import type { Sql } from './connection.ts';
 import { textArray } from './text-array.ts';
 
@@ -12,9 +13,14 @@ export function extraValue(sql: Sql, model: Model, key: string) {
     : sql`${extra} -> ${key}`;
 }
 
-/** The SQL of a key's value as the table has it: a declared column, else jsonb. */
+/** The SQL of a key's value as the table has it: a declared column or its part, else jsonb. */
 export function storedValue(sql: Sql, model: Model, key: string) {
-  return isDeclared(model, key) ? sql`${sql(key)}` : extraValue(sql, model, key);
+  if (Object.hasOwn(model.columns, key)) return sql`${sql(key)}`;
+  const point = pointKey(model.columns, key);
+  if (point === null) return extraValue(sql, model, key);
+  // PostGIS has a cast of its points to the server's own; of those it does nothing.
+  const stored = sql`(${sql(point.column)}::point)`;
+  return point.part === 'longitude' ? sql`${stored}[0]` : sql`${stored}[1]`;
 }
 
 /**
@@ -29,8 +35,9 @@ export function asDouble(sql: Sql, model: Model, key: string, value: PendingQuer
          THEN (${value})::double precision END END`;
 }
 
+/** Whether the key is a declared column, or a number of a declared point. */
 export function isDeclared(model: Model, key: string): boolean {
-  return Object.hasOwn(model.columns, key);
+  return Object.hasOwn(model.columns, key) || pointKey(model.columns, key) !== null;
 }
 
 /** Of few enough that no sum of them overflows. */
