@@ -1,6 +1,7 @@
-import { formatMicros, type Micros } from '../domain/time.ts';
-import { breachesWithin, createSeries, type DeviceSeed, type Fields, SIGNALS } from './fleet.ts';
+import type { Micros } from '../domain/time.ts';
+import { breachesWithin, createSeries, type DeviceSeed } from './fleet.ts';
 import { createLedger, type Ledger } from './ledger.ts';
+import type { Simulation } from './simulation.ts';
 import type { Episode, Expectation } from './verdict.ts';
 
 /** One simulated device: what it will send, and what became of what it sent. */
@@ -18,6 +19,7 @@ export interface Device {
 
 export interface FleetOptions {
   run: string;
+  simulation: Simulation;
   users: number;
   devicesPerUser: number;
   seed: number;
@@ -26,53 +28,57 @@ export interface FleetOptions {
   total: number;
 }
 
-export function userIds({ run, users }: Pick<FleetOptions, 'run' | 'users'>): string[] {
+/** Where the model names the owner of everything, that one; else users of this run alone. */
+export function userIds({
+  run,
+  users,
+  simulation,
+}: Pick<FleetOptions, 'run' | 'users' | 'simulation'>): string[] {
+  if (simulation.owner !== null) return [simulation.owner];
   return Array.from({ length: users }, (_, index) => `${run}_${numbered(index, 4)}`);
 }
 
 /** The devices in the order in which they take turns: neighbours belong to different users. */
 export function createDevices(options: FleetOptions): Device[] {
+  const { run, seed, meanCalm, simulation } = options;
+  const { signals, fillers } = simulation;
   const count = options.users * options.devicesPerUser;
   const owners = userIds(options);
   return Array.from({ length: count }, (_, index) => {
-    const owner = index % options.users;
-    const device = Math.floor(index / options.users);
+    const owner = index % owners.length;
+    const device = Math.floor(index / owners.length);
     const quota = Math.floor(options.total / count) + (index < options.total % count ? 1 : 0);
-    return createDevice({
+    return createDevice(simulation, {
       userId: owners[owner] as string,
-      deviceId: `device_${numbered(device, 3)}`,
+      // The run's name is in one of the two: what other runs left is not in the way.
+      deviceId: `${simulation.owner === null ? 'device' : run}_${numbered(device, 3)}`,
       quota,
       // Independent of the run's name: a seed's values are the same in every run.
-      seed: { seed: options.seed, device: `${owner}/${device}`, meanCalm: options.meanCalm },
+      seed: { seed, device: `${owner}/${device}`, meanCalm, signals, fillers },
     });
   });
 }
 
-function createDevice(options: Pick<Device, 'userId' | 'deviceId' | 'quota' | 'seed'>): Device {
+function createDevice(
+  simulation: Simulation,
+  options: Pick<Device, 'userId' | 'deviceId' | 'quota' | 'seed'>,
+): Device {
   const ledger = createLedger(options.quota);
   const series = createSeries(options.seed);
   let newest: Micros = 0;
   return {
     ...options,
-    topic: telemetryTopic(options),
+    topic: simulation.topic(options),
     ledger,
     next(now) {
       newest = Math.max(now, newest + 1);
       const sequenceId = ledger.publish(newest);
-      return { sequenceId, payload: encode(newest, sequenceId, series.next()) };
+      return { sequenceId, payload: simulation.encode(newest, sequenceId, series.next()) };
     },
   };
 }
 
-export function telemetryTopic({ userId, deviceId }: { userId: string; deviceId: string }): string {
-  return `users/${userId}/devices/${deviceId}/telemetry`;
-}
-
-export function encode(time: Micros, sequenceId: number, fields: Fields): string {
-  return JSON.stringify({ time: formatMicros(time), sequence_id: sequenceId, ...fields });
-}
-
-/** What must be alerted for what was published. `ruleIds`: the rule of each of SIGNALS. */
+/** What must be alerted for what was published. `ruleIds`: the rule of each signal. */
 export function expect(devices: readonly Device[], ruleIds: readonly string[]): Expectation {
   const required: Episode[] = [];
   const possible: Episode[] = [];
@@ -84,7 +90,7 @@ export function expect(devices: readonly Device[], ruleIds: readonly string[]): 
       (certain ? required : possible).push({
         userId,
         deviceId,
-        ruleId: ruleIds[signal] ?? SIGNALS[signal]?.key ?? '',
+        ruleId: ruleIds[signal] as string,
         startedAt: ledger.timeOf(from),
         resolvedAt: resolved ? ledger.timeOf(until) : null,
       });

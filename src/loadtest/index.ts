@@ -1,3 +1,4 @@
+import { model } from '../model.ts';
 import { ApiError } from './api.ts';
 import { runLoad } from './load.ts';
 import { type Parsed, parseOptions } from './options.ts';
@@ -33,12 +34,12 @@ async function main(): Promise<number> {
 async function run(parsed: Exclude<Parsed, { kind: 'exit' }>): Promise<number> {
   const context = { progress: createProgress(process.stderr), stopped: stopOnInterrupt() };
   if (parsed.kind === 'load') {
-    const result = await runLoad(parsed.options, context);
+    const result = await runLoad({ ...parsed.options, model }, context);
     const failures = loadFailures(result);
     await print(parsed.options.json, { ...result, failures }, () => loadReport(result));
     return failures.length === 0 ? 0 : FAILED;
   }
-  const result = await runReplay(parsed.options, context);
+  const result = await runReplay({ ...parsed.options, model }, context);
   const failures = replayFailures(result);
   await print(parsed.options.json, { ...result, failures }, () => replayReport(result));
   return failures.length === 0 ? 0 : FAILED;

@@ -4,6 +4,8 @@ import type { LatencySummary } from './latency.ts';
 import type { Observer } from './observer.ts';
 import type { Publisher, PublisherTotals } from './publisher.ts';
 import { deadLettersOf, storedAlerts, storedReadings } from './queries.ts';
+import type { Scope } from './scope.ts';
+import type { Simulation } from './simulation.ts';
 import {
   type AlertVerdict,
   compareAlerts,
@@ -11,6 +13,7 @@ import {
   compareTransitions,
   type DoorVerdict,
   type Expectation,
+  numberOf,
 } from './verdict.ts';
 
 export interface LoadResult {
@@ -55,6 +58,8 @@ export interface Running {
   devices: readonly Device[];
   observer: Observer;
   publisher: Publisher;
+  scope: Scope;
+  simulation: Simulation;
 }
 
 type Judged = Pick<
@@ -68,6 +73,8 @@ export async function judge({
   devices,
   observer,
   publisher,
+  scope,
+  simulation,
   expectation,
 }: Running & { expectation: Expectation }): Promise<Judged> {
   const totals = publisher.totals();
@@ -83,8 +90,8 @@ export async function judge({
   };
   await inParallel(devices, QUERIES_AT_ONCE, async (device) => {
     const letters = await deadLettersOf(api, device.topic);
-    const deadLettered = new Set(letters.map(({ sequenceId }) => sequenceId ?? 0));
-    const rows = await storedReadings(api, device);
+    const deadLettered = new Set(letters.map((letter) => numberOf(device.ledger, letter)));
+    const rows = await storedReadings(api, device, simulation);
     const found = compareReadings(device.ledger, rows, deadLettered);
     const named = (ids: number[]) => ids.map((id) => `${device.userId}/${device.deviceId} #${id}`);
     readings.stored += found.stored;
@@ -105,7 +112,7 @@ export async function judge({
     },
     readings,
     alerts: {
-      stored: compareAlerts(expectation, stored.flat()),
+      stored: compareAlerts(expectation, stored.flat().filter(scope.holds)),
       webSocket: compareTransitions(expectation, observer.webSocket.transitions),
       mqtt: compareTransitions(expectation, observer.mqtt.transitions),
     },

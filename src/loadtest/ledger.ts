@@ -12,6 +12,8 @@ export interface Ledger {
   isAcknowledged(sequenceId: number): boolean;
   /** The event time of a published reading. */
   timeOf(sequenceId: number): Micros;
+  /** The sequence id of the reading of this time, 0 for none; for times that rise. */
+  numberAt(time: Micros): number;
 }
 
 /** `capacity`: how many readings will be published at most; 9 bytes of memory each. */
@@ -45,5 +47,15 @@ export function createLedger(capacity: number): Ledger {
     },
     isAcknowledged: (sequenceId) => acknowledgements[sequenceId] === 1,
     timeOf: (sequenceId) => times[sequenceId] as Micros,
+    numberAt(time) {
+      let low = 1;
+      let high = published;
+      while (low < high) {
+        const middle = Math.floor((low + high) / 2);
+        if ((times[middle] as Micros) < time) low = middle + 1;
+        else high = middle;
+      }
+      return times[low] === time && low <= published ? low : 0;
+    },
   };
 }

@@ -1,14 +1,17 @@
-import { type Api, checkReachable, createApi, inParallel } from './api.ts';
+import type { Model } from '../domain/model.ts';
+import { checkReachable, createApi, inParallel } from './api.ts';
 import { createDevices, expect, userIds } from './devices.ts';
-import { SIGNALS } from './fleet.ts';
+import { createFleetRules } from './fleet-rules.ts';
 import { judge, type LoadResult, type Running } from './judge.ts';
 import { createObserver, type Observer } from './observer.ts';
 import type { LoadOptions } from './options.ts';
 import { createProbe } from './probe.ts';
 import type { Progress } from './progress.ts';
 import { createPublisher, type Publisher, type PublisherTotals } from './publisher.ts';
-import { isStored, type RuleInput, setRules } from './queries.ts';
+import { isStored } from './queries.ts';
+import { createScope } from './scope.ts';
 import { type Check, settle } from './settle.ts';
+import { createSimulation } from './simulation.ts';
 import { compareTransitions, type Expectation } from './verdict.ts';
 
 /** Rules apply within a second of the mutation's answer; the first breach waits for that. */
@@ -18,10 +21,7 @@ const SAMPLED_DEVICES = 10;
 const QUERIES_AT_ONCE = 4;
 
 /** A run whose readings are about to be published. */
-export interface Begun extends Pick<Running, 'api' | 'devices'> {
-  run: string;
-  /** The user who is none of the fleet's. */
-  probe: string;
+export interface Begun extends Pick<Running, 'api' | 'devices' | 'scope' | 'simulation'> {
   /** Of what was published so far. */
   expectation(): Expectation;
 }
@@ -35,22 +35,31 @@ export interface LoadContext {
 
 /** Prepares users and rules, publishes, waits for the rest and compares. */
 export async function runLoad(
-  options: LoadOptions,
+  options: LoadOptions & { model: Model },
   { progress, stopped, onBegun }: LoadContext,
 ): Promise<LoadResult> {
+  const simulation = createSimulation(options.model);
   await checkReachable(options);
   const api = createApi(options);
-  // Its own users in every run: what earlier runs left in the database is not in the way.
+  // Its own users or devices in every run: what earlier runs left is not in the way.
   const run = `load_${options.seed}_${Date.now().toString(36)}`;
+  const scope = createScope(run, simulation);
   const total = Math.round(options.rate * options.durationSeconds);
-  const devices = createDevices({ ...options, run, total });
+  const devices = createDevices({ ...options, run, total, simulation });
+  const users = userIds({ ...options, run, simulation });
   let status = 'preparing users and rules';
   progress.start(() => status);
-  const probe = createProbe({ ...options, api, userId: `${run}_probe` });
-  const observer = await createObserver({ ...options, run, probe });
+  const probe = createProbe({ ...options, scope, simulation });
+  const observer = await createObserver({
+    ...options,
+    scope,
+    onProbe: probe.onDoor,
+    clientId: `${run}-alerts`,
+  });
+  const rules = createFleetRules({ api, simulation, scope, users });
   let publisher: Publisher | null = null;
   try {
-    const ruleIds = await prepareRules(api, userIds({ ...options, run }));
+    const ruleIds = await rules.set();
     const inForce = Bun.sleep(RULES_IN_FORCE_MS);
     publisher = await createPublisher(devices, {
       ...options,
@@ -61,7 +70,7 @@ export async function runLoad(
     await Promise.all([probe.run(observer, stopped), inForce]);
     observer.sample(devices.filter((_, index) => index < SAMPLED_DEVICES));
     const expectation = () => expect(devices, ruleIds);
-    const more = (await onBegun?.({ run, probe: probe.userId, api, devices, expectation })) ?? [];
+    const more = (await onBegun?.({ api, devices, scope, simulation, expectation })) ?? [];
 
     const startMs = performance.now();
     const totals = publisher.totals;
@@ -69,54 +78,31 @@ export async function runLoad(
     await publisher.publish(stopped);
     const publishSeconds = (performance.now() - startMs) / 1000;
 
+    const parts = { publisher, observer, devices, api, scope, simulation };
     progress.start(() => `settling: ${status}`);
     const unsettled = await settle({
-      checks: [...checksOf({ api, devices, observer, publisher, expectation }), ...more],
+      checks: [...checksOf({ ...parts, expectation }), ...more],
       timeoutMs: options.settleSeconds * 1000,
       onWaiting: (text) => {
         status = `waiting for ${text}`;
       },
     });
     progress.start(() => 'listing what is stored');
-    const measured = { publisher, observer, devices, api, expectation: expectation() };
     return {
       run,
-      users: options.users,
+      users: users.length,
       devices: devices.length,
       seed: options.seed,
       rate: options.rate,
       publishSeconds,
       interrupted: stopped.aborted,
-      ...(await judge(measured)),
+      ...(await judge({ ...parts, expectation: expectation() })),
       unsettled,
     };
   } finally {
     progress.stop();
-    await Promise.all([publisher?.close(), probe.close(), observer.close()]);
+    await Promise.all([publisher?.close(), probe.close(), observer.close(), rules.remove()]);
   }
-}
-
-/** Sets every user's rules; gives the rule id of each of SIGNALS. */
-async function prepareRules(api: Api, users: string[]): Promise<string[]> {
-  const rules = fleetRules('{key} is {value} on {device_id}');
-  const temperatureMax = SIGNALS[0]?.threshold ?? 0;
-  const sets = await inParallel(users, QUERIES_AT_ONCE, (userId) =>
-    setRules(api, { userId, temperatureMax, rules }),
-  );
-  const first = sets[0];
-  return SIGNALS.map(({ key, operator, ruleId }) => {
-    const stored = first?.rules.find((rule) => rule.key === key && rule.operator === operator);
-    const id = ruleId ?? stored?.ruleId;
-    if (id === undefined) throw new Error(`setRules took no rule "${key} ${operator}"`);
-    return id;
-  });
-}
-
-/** Of every user, beside temperatureMax. */
-export function fleetRules(message: string): RuleInput[] {
-  return SIGNALS.slice(1).map(({ key, operator, threshold, ruleId }) => {
-    return { ...(ruleId === null ? {} : { ruleId }), key, operator, threshold, message };
-  });
 }
 
 function checksOf({
@@ -124,8 +110,9 @@ function checksOf({
   devices,
   observer,
   publisher,
+  simulation,
   expectation,
-}: Running & { expectation: () => Expectation }): Check[] {
+}: Omit<Running, 'scope'> & { expectation: () => Expectation }): Check[] {
   const unstored = new Set(devices);
   const missing = (door: 'webSocket' | 'mqtt') => {
     const { missed } = compareTransitions(expectation(), observer[door].transitions);
@@ -138,9 +125,10 @@ function checksOf({
       async pending() {
         await inParallel([...unstored], QUERIES_AT_ONCE, async (device) => {
           const { userId, deviceId, ledger } = device;
-          const sequenceId = ledger.acknowledgedUpTo;
-          const reading = { userId, deviceId, sequenceId, time: ledger.timeOf(sequenceId) };
-          if (sequenceId === 0 || (await isStored(api, reading))) unstored.delete(device);
+          const last = ledger.acknowledgedUpTo;
+          const sequenceId = simulation.hasSequence ? last : null;
+          const reading = { userId, deviceId, sequenceId, time: ledger.timeOf(last) };
+          if (last === 0 || (await isStored(api, reading))) unstored.delete(device);
         });
         return unstored.size;
       },

@@ -4,6 +4,7 @@ import { nowMicros } from './clock.ts';
 import type { Device } from './devices.ts';
 import { createLatency, type Latency } from './latency.ts';
 import { micros } from './queries.ts';
+import type { Scope } from './scope.ts';
 import { type BrokerOptions, connectBroker, endClient } from './sender.ts';
 import { createStream } from './stream.ts';
 import type { ReceivedTransition } from './verdict.ts';
@@ -31,12 +32,12 @@ export interface Observer {
 
 export interface ObserverOptions extends BrokerOptions {
   url: string;
-  /** Only users whose name begins with it count. */
-  run: string;
-  /** Watched and left out of both doors: the user that shows that they are open. */
-  probe: { userId: string; onDoor: (door: 'webSocket' | 'mqtt') => void };
-  /** Of the MQTT session; by default the run's own. */
-  clientId?: string;
+  /** Only what is the run's counts. */
+  scope: Scope;
+  /** What the probe hears is left out of both doors: it shows that they are open. */
+  onProbe: (door: 'webSocket' | 'mqtt') => void;
+  /** Of the MQTT session. */
+  clientId: string;
   /** The WebSocket begins behind this seq; by default with what comes from now on. */
   after?: number;
 }
@@ -71,8 +72,8 @@ export async function createObserver(options: ObserverOptions): Promise<Observer
   let mqttReconnects = 0;
 
   function take(door: DoorTally, name: 'webSocket' | 'mqtt', transition: ReceivedTransition): void {
-    if (transition.userId === options.probe.userId) options.probe.onDoor(name);
-    else if (transition.userId.startsWith(`${options.run}_`)) door.add(transition);
+    if (options.scope.isProbe(transition)) options.onProbe(name);
+    else if (options.scope.holds(transition)) door.add(transition);
   }
 
   stream.follow<AlertEventsData>({
@@ -93,8 +94,7 @@ export async function createObserver(options: ObserverOptions): Promise<Observer
     },
   });
 
-  const clientId = options.clientId ?? `${options.run}-alerts`;
-  const session = { clientId, topic: 'users/+/alerts' };
+  const session = { clientId: options.clientId, topic: 'users/+/alerts' };
   const client = await openSession(options, session).catch(async (error: unknown) => {
     await stream.close();
     throw error;

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { OPERATORS, type Operator, SEVERITIES } from '../domain/rule.ts';
-import type { RuleInput } from './queries.ts';
+import type { RuleInput } from './rule-queries.ts';
 
 /** Readers of one option's value; what they throw, commander shows with the option's name. */
 

@@ -11,7 +11,7 @@ import {
   rate,
   rule,
 } from './option-values.ts';
-import type { RuleInput } from './queries.ts';
+import type { RuleInput } from './rule-queries.ts';
 
 export interface SharedOptions {
   url: string;

@@ -1,96 +1,28 @@
-import type { Operator } from '../domain/rule.ts';
-import { formatMicros, parseRfc3339 } from '../domain/time.ts';
+import { formatMicros, type Micros, parseRfc3339 } from '../domain/time.ts';
 import { type Api, allPages, type Connection } from './api.ts';
 import type { StoredAlert, StoredReading } from './verdict.ts';
 
 /** What the load test asks of the server, one operation each. */
-
-export const OPERATOR_NAMES: Record<Operator, string> = {
-  '>': 'GT',
-  '<': 'LT',
-  '>=': 'GTE',
-  '<=': 'LTE',
-  '==': 'EQ',
-  '!=': 'NE',
-};
-
-export interface RuleInput {
-  ruleId?: string;
-  key: string;
-  operator: Operator;
-  threshold: number;
-  message: string;
-  severity?: string;
-}
-
-export interface RuleSet {
-  version: number;
-  temperatureMax: number | null;
-  rules: { ruleId: string; key: string | null; operator: Operator | null; threshold: unknown }[];
-}
-
-const RULE_SET = `version temperatureMax rules { ruleId key operator threshold enabled }`;
-
-interface RuleSetAnswer {
-  version: number;
-  temperatureMax: number | null;
-  rules: {
-    ruleId: string;
-    key: string | null;
-    operator: string | null;
-    threshold: unknown;
-    enabled: boolean;
-  }[];
-}
-
-/** Sets a user's rules; what is left out stays as it was. */
-export async function setRules(
-  api: Api,
-  options: { userId: string; temperatureMax?: number; rules: RuleInput[] },
-): Promise<RuleSet> {
-  const rules = options.rules.map((rule) => ({ ...rule, operator: OPERATOR_NAMES[rule.operator] }));
-  const { setRules } = await api.query<{ setRules: RuleSetAnswer }>(
-    `mutation LoadTestRules($userId: ID!, $temperatureMax: Float, $rules: [RuleInput!]) {
-      setRules(userId: $userId, temperatureMax: $temperatureMax, rules: $rules) { ${RULE_SET} }
-    }`,
-    { ...options, rules },
-  );
-  return readRuleSet(setRules);
-}
-
-/** A user's rules in force; null where the user is unknown. */
-export async function ruleSetOf(api: Api, userId: string): Promise<RuleSet | null> {
-  const { user } = await api.query<{ user: { ruleSet: RuleSetAnswer } | null }>(
-    `query LoadTestRuleSet($userId: ID!) { user(id: $userId) { ruleSet { ${RULE_SET} } } }`,
-    { userId },
-  );
-  return user && readRuleSet(user.ruleSet);
-}
-
-function readRuleSet({ rules, ...rest }: RuleSetAnswer): RuleSet {
-  const symbols = Object.entries(OPERATOR_NAMES) as [Operator, string][];
-  const inForce = rules.filter((rule) => rule.enabled);
-  return {
-    ...rest,
-    rules: inForce.map(({ ruleId, key, operator, threshold }) => ({
-      ruleId,
-      key,
-      operator: symbols.find(([, name]) => name === operator)?.[0] ?? null,
-      threshold,
-    })),
-  };
-}
 
 export interface DeviceName {
   userId: string;
   deviceId: string;
 }
 
+/** How readings are told apart: by sequence id and time, or by time alone. */
+export interface Keyed {
+  hasSequence: boolean;
+}
+
 /** All stored readings of a device, in order of time. */
-export async function storedReadings(api: Api, device: DeviceName): Promise<StoredReading[]> {
+export async function storedReadings(
+  api: Api,
+  device: DeviceName,
+  { hasSequence }: Keyed,
+): Promise<StoredReading[]> {
   type Answer = {
     user: {
-      device: { readings: Connection<{ sequenceId: number; time: string }> } | null;
+      device: { readings: Connection<{ sequenceId?: number; time: string }> } | null;
     } | null;
   };
   const nodes = await allPages(1000, async (first, after) => {
@@ -98,7 +30,8 @@ export async function storedReadings(api: Api, device: DeviceName): Promise<Stor
       `query LoadTestReadings($userId: ID!, $deviceId: ID!, $first: Int!, $after: String) {
         user(id: $userId) { device(deviceId: $deviceId) {
           readings(first: $first, after: $after, order: ASC) {
-            edges { node { sequenceId time } } pageInfo { hasNextPage endCursor }
+            edges { node { time ${hasSequence ? 'sequenceId' : ''} } }
+            pageInfo { hasNextPage endCursor }
           }
         } }
       }`,
@@ -106,7 +39,10 @@ export async function storedReadings(api: Api, device: DeviceName): Promise<Stor
     );
     return user?.device?.readings ?? null;
   });
-  return nodes.map(({ sequenceId, time }) => ({ sequenceId, time: micros(time) }));
+  return nodes.map(({ sequenceId, time }) => ({
+    sequenceId: sequenceId ?? null,
+    time: micros(time),
+  }));
 }
 
 /** All alerts of a user with their events. */
@@ -146,8 +82,9 @@ export async function storedAlerts(api: Api, userId: string): Promise<StoredAler
 
 export interface DeadLetter {
   reason: string;
-  /** Null where the payload tells none. */
+  /** Null where the payload tells none, as with the time. */
   sequenceId: number | null;
+  time: Micros | null;
 }
 
 /** All dead letters of a topic, the newest first. */
@@ -164,16 +101,20 @@ export async function deadLettersOf(api: Api, topic: string): Promise<DeadLetter
     );
     return deadLetters;
   });
-  return nodes.map(({ reason, payload }) => ({ reason, sequenceId: sequenceIdIn(payload) }));
+  return nodes.map(({ reason, payload }) => ({ reason, ...keyIn(payload) }));
 }
 
-function sequenceIdIn(base64: string): number | null {
+function keyIn(base64: string): Pick<DeadLetter, 'sequenceId' | 'time'> {
   try {
-    const payload = JSON.parse(Buffer.from(base64, 'base64').toString()) as unknown;
-    const id = (payload as { sequence_id?: unknown } | null)?.sequence_id;
-    return typeof id === 'number' ? id : null;
+    const text = Buffer.from(base64, 'base64').toString();
+    const payload = JSON.parse(text) as { sequence_id?: unknown; time?: unknown } | null;
+    const id = payload?.sequence_id;
+    return {
+      sequenceId: typeof id === 'number' ? id : null,
+      time: parseRfc3339(String(payload?.time)),
+    };
   } catch {
-    return null;
+    return { sequenceId: null, time: null };
   }
 }
 
@@ -194,17 +135,22 @@ export async function isStored(
   { userId, deviceId, sequenceId, time }: DeviceName & StoredReading,
 ): Promise<boolean> {
   type Answer = {
-    user: { device: { readings: Connection<{ sequenceId: number }> } | null } | null;
+    user: { device: { readings: Connection<{ sequenceId?: number }> } | null } | null;
   };
+  const isAny = sequenceId === null;
   const { user } = await api.query<Answer>(
     `query LoadTestReading($userId: ID!, $deviceId: ID!, $from: DateTime!, $to: DateTime!) {
       user(id: $userId) { device(deviceId: $deviceId) {
-        readings(from: $from, to: $to, first: 1000) { edges { node { sequenceId } } }
+        readings(from: $from, to: $to, first: 1000) {
+          edges { node { ${isAny ? 'time' : 'sequenceId'} } }
+        }
       } }
     }`,
     { userId, deviceId, from: formatMicros(time), to: formatMicros(time + 1) },
   );
-  return (user?.device?.readings.edges ?? []).some(({ node }) => node.sequenceId === sequenceId);
+  return (user?.device?.readings.edges ?? []).some(
+    ({ node }) => isAny || node.sequenceId === sequenceId,
+  );
 }
 
 /** Event times are compared to the microsecond. Throws on what is no RFC 3339 time. */

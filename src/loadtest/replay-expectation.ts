@@ -1,6 +1,7 @@
 import type { Operator } from '../domain/rule.ts';
-import type { RuleSet } from './queries.ts';
 import type { RecordedRow } from './recording.ts';
+import type { RuleSet } from './rule-queries.ts';
+import type { Simulation } from './simulation.ts';
 import type { Episode } from './verdict.ts';
 
 export interface NumberRule {
@@ -10,15 +11,15 @@ export interface NumberRule {
   threshold: number;
 }
 
-/** The id of the rule that temperatureMax stands for. */
-const TEMPERATURE_MAX = 'temperature-max';
-
-/** Rules in force that compare a number. */
-export function numberRules({ temperatureMax, rules }: RuleSet): NumberRule[] {
+/** Rules in force that compare a number. `known`: the model's shorthands by their GraphQL names. */
+export function numberRules(
+  { shorthands, rules }: RuleSet,
+  known: Simulation['shorthands'],
+): NumberRule[] {
   const found: NumberRule[] = [];
-  if (temperatureMax !== null) {
-    const key = 'temperature';
-    found.push({ ruleId: TEMPERATURE_MAX, key, operator: '>', threshold: temperatureMax });
+  for (const [name, { id: ruleId, key, operator }] of Object.entries(known)) {
+    const threshold = shorthands[name];
+    if (typeof threshold === 'number') found.push({ ruleId, key, operator, threshold });
   }
   for (const { ruleId, key, operator, threshold } of rules) {
     if (key === null || operator === null || typeof threshold !== 'number') continue;

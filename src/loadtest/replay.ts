@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
+import type { Model } from '../domain/model.ts';
 import { MICROS_PER_SECOND } from '../domain/time.ts';
 import { type Api, checkReachable, createApi, messageOf } from './api.ts';
 import { nowMicros } from './clock.ts';
-import { encode, telemetryTopic } from './devices.ts';
 import { hasLastRow } from './last-row.ts';
 import { createLedger, type Ledger } from './ledger.ts';
 import type { ReplayOptions } from './options.ts';
@@ -12,16 +12,15 @@ import {
   type DeadLetter,
   deadLettersOf,
   ingestLag,
-  type RuleSet,
-  ruleSetOf,
-  setRules,
   storedAlerts,
   storedReadings,
 } from './queries.ts';
 import { type RecordedRow, type Recording, RecordingError, readRecording } from './recording.ts';
 import { episodesInFile, lateRows, numberRules } from './replay-expectation.ts';
+import { type RuleSet, rulesOf, setRules } from './rule-queries.ts';
 import { createSender, type Sender } from './sender.ts';
 import { settle } from './settle.ts';
+import { createSimulation, type Simulation } from './simulation.ts';
 import {
   type AlertVerdict,
   compareAlerts,
@@ -65,9 +64,16 @@ const MAX_SKEW = 300 * MICROS_PER_SECOND;
 
 /** Plays a file as one device, in order, and compares what is stored with what the file says. */
 export async function runReplay(
-  options: ReplayOptions,
+  given: ReplayOptions & { model: Model },
   { progress, stopped }: { progress: Progress; stopped: AbortSignal },
 ): Promise<ReplayResult> {
+  const simulation = createSimulation(given.model);
+  if (!simulation.hasSequence) {
+    throw new RecordingError(
+      `--replay: readings of "${given.model.table}" have no sequence id, by which rows are told apart`,
+    );
+  }
+  const options = { ...given, userId: simulation.owner ?? given.userId };
   const recording = readRecording(readFile(options.file), {
     ...options,
     latest: nowMicros() + MAX_SKEW,
@@ -81,8 +87,8 @@ export async function runReplay(
   progress.start(() => status);
   let sender: Sender | null = null;
   try {
-    const ruleSet = await prepareRules(api, options);
-    const before = await stored(api, options);
+    const ruleSet = await prepareRules(api, options, simulation);
+    const before = await stored(api, options, simulation);
     const clientId = `replay-${options.userId}-${options.deviceId}`;
     sender = await createSender({ ...options, clientId });
     const startMs = performance.now();
@@ -91,10 +97,10 @@ export async function runReplay(
         `sent ${ledger.published}/${rows.length}  acknowledged ${ledger.acknowledged}  ` +
         `in flight ${sender?.inFlight}  reconnects ${sender?.reconnects}`,
     );
-    await publish({ rows, ledger, sender, options, stopped });
+    await publish({ rows, ledger, sender, options, simulation, stopped });
     const publishSeconds = (performance.now() - startMs) / 1000;
     progress.start(() => status);
-    const at = { api, device: options, rows, ledger };
+    const at = { api, simulation, device: options, rows, ledger };
     const unsettled = await settle({
       checks: [
         { name: 'acknowledgements', pending: () => sender?.inFlight ?? 0 },
@@ -107,7 +113,7 @@ export async function runReplay(
       },
     });
     status = 'listing what is stored';
-    const after = await stored(api, options);
+    const after = await stored(api, options, simulation);
     return {
       file: options.file,
       userId: options.userId,
@@ -116,7 +122,7 @@ export async function runReplay(
       interrupted: stopped.aborted,
       reconnects: sender.reconnects,
       malformed: recording.malformed,
-      ...judge({ options, rows, ledger, ruleSet, before, after }),
+      ...judge({ options, simulation, rows, ledger, ruleSet, before, after }),
       unsettled,
     };
   } finally {
@@ -133,11 +139,16 @@ function readFile(file: string): string {
   }
 }
 
-async function prepareRules(api: Api, { userId, rules }: ReplayOptions): Promise<RuleSet | null> {
-  if (rules.length === 0) return await ruleSetOf(api, userId);
-  const ruleSet = await setRules(api, { userId, rules });
-  await Bun.sleep(RULES_IN_FORCE_MS);
-  return ruleSet;
+async function prepareRules(
+  api: Api,
+  { userId, rules }: ReplayOptions,
+  { shorthands }: Simulation,
+): Promise<RuleSet | null> {
+  if (rules.length > 0) {
+    await setRules(api, { userId, rules });
+    await Bun.sleep(RULES_IN_FORCE_MS);
+  }
+  return await rulesOf(api, userId, Object.keys(shorthands));
 }
 
 interface Stored {
@@ -146,10 +157,14 @@ interface Stored {
   deadLetters: DeadLetter[];
 }
 
-async function stored(api: Api, { userId, deviceId }: ReplayOptions): Promise<Stored> {
-  const readings = await storedReadings(api, { userId, deviceId });
+async function stored(
+  api: Api,
+  { userId, deviceId }: ReplayOptions,
+  simulation: Simulation,
+): Promise<Stored> {
+  const readings = await storedReadings(api, { userId, deviceId }, simulation);
   const alerts = await storedAlerts(api, userId);
-  const deadLetters = await deadLettersOf(api, telemetryTopic({ userId, deviceId }));
+  const deadLetters = await deadLettersOf(api, simulation.topic({ userId, deviceId }));
   return { readings, alerts: alerts.filter((alert) => alert.deviceId === deviceId), deadLetters };
 }
 
@@ -158,10 +173,11 @@ async function publish(at: {
   ledger: Ledger;
   sender: Sender;
   options: ReplayOptions;
+  simulation: Simulation;
   stopped: AbortSignal;
 }): Promise<void> {
-  const { rows, ledger, sender, options, stopped } = at;
-  const topic = telemetryTopic(options);
+  const { rows, ledger, sender, options, simulation, stopped } = at;
+  const topic = simulation.topic(options);
   const { rate } = options;
   const startMs = performance.now();
   const pacer = createPacer({
@@ -178,7 +194,7 @@ async function publish(at: {
     for (let due = pacer.due(nowMs, ledger.published); due > 0 && sender.hasRoom(); due--) {
       const row = rows[ledger.published] as RecordedRow;
       const position = ledger.publish(row.time);
-      sender.send(topic, encode(row.time, row.sequenceId, row.fields), () => {
+      sender.send(topic, simulation.encode(row.time, row.sequenceId, row.fields), () => {
         ledger.acknowledge(position);
       });
     }
@@ -188,6 +204,7 @@ async function publish(at: {
 
 function judge(at: {
   options: ReplayOptions;
+  simulation: Simulation;
   rows: readonly RecordedRow[];
   ledger: Ledger;
   ruleSet: RuleSet | null;
@@ -199,13 +216,16 @@ function judge(at: {
   // The ledger counts what was published, the file may have gaps: malformed rows.
   const positions = new Map(rows.map((row, index) => [row.sequenceId, index + 1]));
   const located = (readings: readonly StoredReading[]) =>
-    readings.map(({ sequenceId, time }) => ({ sequenceId: positions.get(sequenceId) ?? 0, time }));
+    readings.map(({ sequenceId, time }) => ({
+      sequenceId: positions.get(sequenceId ?? 0) ?? 0,
+      time,
+    }));
   const numbers = (found: number[]) => found.map((at) => rows[at - 1]?.sequenceId ?? 0);
   const refused = new Set(after.deadLetters.map(({ sequenceId }) => sequenceId));
   const judged = rows.filter((row) => !refused.has(row.sequenceId));
   const deadLettered = new Set([...refused].map((id) => positions.get(id ?? 0) ?? 0));
   const readings = compareReadings(ledger, located(after.readings), deadLettered);
-  const rules = numberRules(at.ruleSet ?? { version: 0, temperatureMax: null, rules: [] });
+  const rules = numberRules(at.ruleSet ?? { shorthands: {}, rules: [] }, at.simulation.shorthands);
   const complete = ledger.acknowledgedUpTo === ledger.published;
   const expected = rules.flatMap((rule) => episodesInFile(judged, rule, options));
   const fromFile = within(rows, new Set(rules.map((rule) => rule.ruleId)));

@@ -29,8 +29,17 @@ export interface ReceivedTransition {
 }
 
 export interface StoredReading {
-  sequenceId: number;
+  /** Null where the model has none: there a device's times differ. */
+  sequenceId: number | null;
   time: Micros;
+}
+
+/** Which of the published readings it is, by sequence id or else by time; 0 for none. */
+export function numberOf(
+  ledger: Ledger,
+  { sequenceId, time }: { sequenceId: number | null; time: Micros | null },
+): number {
+  return sequenceId ?? (time === null ? 0 : ledger.numberAt(time));
 }
 
 export interface ReadingVerdict {
@@ -60,7 +69,9 @@ export function compareReadings(
     foreign: [],
   };
   const copies = new Uint8Array(ledger.published + 1);
-  for (const { sequenceId, time } of rows) {
+  for (const row of rows) {
+    const { time } = row;
+    const sequenceId = numberOf(ledger, row);
     const known = sequenceId >= 1 && sequenceId <= ledger.published;
     if (!known || ledger.timeOf(sequenceId) !== time) verdict.foreign.push(sequenceId);
     if (!known) continue;

@@ -2,8 +2,11 @@ import { expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { createDevices } from '../../src/loadtest/devices.ts';
 import { createPacer } from '../../src/loadtest/pacer.ts';
+import { createSimulation } from '../../src/loadtest/simulation.ts';
+import { model } from '../../src/model.ts';
 
-const fleet = { run: 'load_1', users: 3, devicesPerUser: 4, seed: 1, meanCalm: 5 };
+const simulation = createSimulation(model);
+const fleet = { run: 'load_1', users: 3, devicesPerUser: 4, seed: 1, meanCalm: 5, simulation };
 
 test('the quotas add up to the total and differ by one at most', () => {
   fc.assert(

@@ -5,14 +5,16 @@ import {
   createSeries,
   type DeviceSeed,
   type Fields,
+  type FieldValue,
   MIN_RUN,
-  SIGNALS,
 } from '../../src/loadtest/fleet.ts';
+import { SIGNALS } from '../../src/loadtest/signals.ts';
 
 const deviceSeed: fc.Arbitrary<DeviceSeed> = fc.record({
   seed: fc.nat(),
   device: fc.string(),
   meanCalm: fc.integer({ min: MIN_RUN, max: 40 }),
+  signals: fc.constant(SIGNALS),
 });
 
 function series(device: DeviceSeed, count: number): Fields[] {
@@ -23,7 +25,7 @@ function series(device: DeviceSeed, count: number): Fields[] {
 function valueAt(fields: Fields, key: string): number | undefined {
   const value = key
     .split('.')
-    .reduce<Fields | number | undefined>(
+    .reduce<FieldValue | undefined>(
       (inner, part) => (typeof inner === 'object' ? inner[part] : undefined),
       fields,
     );
@@ -87,14 +89,14 @@ describe('fleet', () => {
   });
 
   test('the same seed gives the same readings, another one gives others', () => {
-    const device = { seed: 7, device: '0/0', meanCalm: 10 };
+    const device = { seed: 7, device: '0/0', meanCalm: 10, signals: SIGNALS };
     expect(series(device, 200)).toEqual(series(device, 200));
     expect(series(device, 200)).not.toEqual(series({ ...device, seed: 8 }, 200));
     expect(series(device, 200)).not.toEqual(series({ ...device, device: '0/1' }, 200));
   });
 
   test('values at the thresholds and missing values come up', () => {
-    const readings = series({ seed: 1, device: 'x', meanCalm: 5 }, 2000);
+    const readings = series({ seed: 1, device: 'x', meanCalm: 5, signals: SIGNALS }, 2000);
     for (const { key, threshold } of SIGNALS) {
       const values = readings.map((reading) => valueAt(reading, key));
       expect(values).toContain(threshold);

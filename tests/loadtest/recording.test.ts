@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { formatMicros, parseRfc3339 } from '../../src/domain/time.ts';
 import { RecordingError, readRecording, readTime } from '../../src/loadtest/recording.ts';
 import { episodesInFile, lateRows, numberRules } from '../../src/loadtest/replay-expectation.ts';
+import type { RuleSet } from '../../src/loadtest/rule-queries.ts';
 
 const options = {
   timeColumn: 'timestamp',
@@ -118,14 +119,17 @@ describe('alerts straight from a file', () => {
   });
 
   test('come from the rules in force that compare a number', () => {
-    const rules = numberRules({
-      version: 1,
-      temperatureMax: 80,
+    const ruleSet: RuleSet = {
+      shorthands: { temperatureMax: 80, pressureMax: null },
       rules: [
         { ruleId: 'a', key: 'battery', operator: '<', threshold: 20 },
         { ruleId: 'b', key: 'state', operator: '==', threshold: 'down' },
         { ruleId: 'c', key: null, operator: null, threshold: null },
       ],
+    };
+    const rules = numberRules(ruleSet, {
+      temperatureMax: { id: 'temperature-max', key: 'temperature', operator: '>' },
+      pressureMax: { id: 'pressure-max', key: 'pressure', operator: '>' },
     });
     expect(rules.map((rule) => rule.ruleId)).toEqual(['temperature-max', 'a']);
   });

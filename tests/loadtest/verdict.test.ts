@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { createDevices, type Device, expect as expectation } from '../../src/loadtest/devices.ts';
 import { createLedger } from '../../src/loadtest/ledger.ts';
+import { createSimulation } from '../../src/loadtest/simulation.ts';
 import {
   compareAlerts,
   compareReadings,
@@ -10,6 +11,7 @@ import {
   type ReceivedTransition,
   type StoredAlert,
 } from '../../src/loadtest/verdict.ts';
+import { model } from '../../src/model.ts';
 
 const RULE_IDS = ['temperature-max', 'low-battery', 'overpressure', 'overspeed', 'vibration-gte'];
 const NOW = 1_700_000_000_000_000;
@@ -24,6 +26,19 @@ function publishedLedger(count: number, acknowledged: (sequenceId: number) => bo
 }
 
 describe('compareReadings', () => {
+  test('readings without a sequence id are told apart by time', () => {
+    const ledger = publishedLedger(5, () => true);
+    const at = (time: number) => ({ sequenceId: null, time });
+    const rows = [1, 3, 3, 4, 9].map((offset) => at(NOW + offset));
+    expect(compareReadings(ledger, rows)).toMatchObject({
+      stored: 3,
+      lost: [2, 5],
+      duplicated: [3],
+      foreign: [0],
+    });
+    expect(compareReadings(createLedger(2), [at(0)])).toMatchObject({ stored: 0, foreign: [0] });
+  });
+
   test('counts like sets and bags do, whatever is stored', () => {
     const stored = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 60 });
     fc.assert(
@@ -83,6 +98,7 @@ function fleetExpectation(acknowledge: (device: Device, id: number) => boolean =
     seed: 3,
     meanCalm: 6,
     total: 403,
+    simulation: createSimulation(model),
   });
   publishAll(devices, acknowledge);
   return expectation(devices, RULE_IDS);

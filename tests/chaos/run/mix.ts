@@ -1,11 +1,12 @@
 import { type Api, allPages, type Connection, inParallel } from '../../../src/loadtest/api.ts';
 import { nowMicros } from '../../../src/loadtest/clock.ts';
-import { type Device, encode, telemetryTopic } from '../../../src/loadtest/devices.ts';
-import { type Fields, place, SIGNALS } from '../../../src/loadtest/fleet.ts';
+import type { Device } from '../../../src/loadtest/devices.ts';
 import { isStored } from '../../../src/loadtest/queries.ts';
-import { integerBetween, type Random } from '../../../src/loadtest/random.ts';
+import { createRandom, integerBetween, type Random } from '../../../src/loadtest/random.ts';
+import type { Scope } from '../../../src/loadtest/scope.ts';
 import { createSender } from '../../../src/loadtest/sender.ts';
 import type { Check } from '../../../src/loadtest/settle.ts';
+import { readingOf, type Simulation } from '../../../src/loadtest/simulation.ts';
 import { BAD } from './bad-messages.ts';
 
 /** Messages that no device of the fleet sends, on the fleet's own topics. */
@@ -63,10 +64,12 @@ const PUMP_MS = 50;
 export async function createMix(options: {
   api: Api;
   mqttUrl: string;
-  run: string;
+  scope: Scope;
+  simulation: Simulation;
   devices: readonly Device[];
 }): Promise<Mix> {
-  const { api, run, devices } = options;
+  const { api, simulation, devices } = options;
+  const { run } = options.scope;
   const connection = { mqttUrl: options.mqttUrl, protocolVersion: 4 as const, window: 500 };
   const sender = await createSender({ ...connection, clientId: `${run}-mix` });
   const startedAt = nowMicros();
@@ -88,6 +91,9 @@ export async function createMix(options: {
     }
   }, PUMP_MS);
 
+  // Of its own: what is drawn here must not move what a seed does otherwise.
+  const values = createRandom(run, 'mix');
+  const breachOfAll = () => readingOf(simulation, values, () => true);
   const pick = (random: Random) => devices[integerBetween(random, 0, devices.length - 1)] as Device;
 
   function breachAt(kind: Extra['kind'], random: Random): void {
@@ -99,7 +105,7 @@ export async function createMix(options: {
     const extra = { kind, userId, deviceId, sequenceId: number, time };
     extras.push(extra);
     unstored.add(extra);
-    send(topic, encode(time, number, breachOfAll()));
+    send(topic, simulation.encode(time, number, breachOfAll()));
   }
 
   async function storedYet(): Promise<number> {
@@ -127,7 +133,7 @@ export async function createMix(options: {
       // No prefix of the run's users: the observers pass it over, and it has no rules.
       const reading = { userId: `${run}canary`, deviceId: `fault_${number}`, sequenceId: 1 };
       const time = nowMicros();
-      send(telemetryTopic(reading), encode(time, 1, { temperature: 1 }));
+      send(simulation.topic(reading), simulation.encode(time, 1, { temperature: 1 }));
       const deadline = performance.now() + CANARY_WITHIN_MS;
       while (!(await isStored(api, { ...reading, time }).catch(() => false))) {
         if (performance.now() > deadline) throw new Error(`canary ${number} is not stored`);
@@ -172,12 +178,6 @@ export async function createMix(options: {
       await sender.close();
     },
   };
-}
-
-function breachOfAll(): Fields {
-  const fields: Fields = {};
-  for (const { key, breach } of SIGNALS) place(fields, key, breach[1]);
-  return fields;
 }
 
 /** All there are: the database is the run's own. */

@@ -3,6 +3,7 @@ import { type Begun, runLoad } from '../../../src/loadtest/load.ts';
 import type { Progress } from '../../../src/loadtest/progress.ts';
 import { createRandom } from '../../../src/loadtest/random.ts';
 import type { DoorVerdict } from '../../../src/loadtest/verdict.ts';
+import { model } from '../../../src/model.ts';
 import type { Fault } from './fault.ts';
 import { messageFaults } from './faults/messages.ts';
 import { ruleFaults } from './faults/rules.ts';
@@ -63,7 +64,7 @@ export async function runRound(
     closers.push(() => mix.close());
     const slow = await createSlowSubscriber(stage, begun);
     closers.push(() => slow.close());
-    const { run, devices } = begun;
+    const { scope, devices } = begun;
     const userIds = [...new Set(devices.map(({ userId }) => userId))];
     const faults = options.only
       ? [options.only]
@@ -71,7 +72,7 @@ export async function runRound(
           ...stage.faults,
           ...messageFaults(mix),
           ...subscriberFaults(slow),
-          ...ruleFaults({ url: stage.url, run, userIds }),
+          ...ruleFaults({ url: stage.url, run: scope.run, userIds }),
         ];
     let started = performance.now();
     const seconds = () => `${((performance.now() - started) / 1000).toFixed(1)} s`;
@@ -95,6 +96,7 @@ export async function runRound(
   try {
     const load = await runLoad(
       {
+        model,
         url: stage.url,
         mqttUrl: stage.mqttUrl,
         protocolVersion: 4,

@@ -15,7 +15,7 @@ export interface SlowSubscriber {
 
 export async function createSlowSubscriber(
   places: { url: string; mqttUrl: string },
-  { run, probe, expectation }: Begun,
+  { scope, expectation }: Begun,
 ): Promise<SlowSubscriber> {
   const webSocketWay = await tcpProxy(places.url);
   const mqttWay = await tcpProxy(places.mqttUrl);
@@ -23,10 +23,10 @@ export async function createSlowSubscriber(
     url: webSocketWay.url,
     mqttUrl: mqttWay.url,
     protocolVersion: 4,
-    run,
-    clientId: `${run}-slow`,
+    scope,
+    clientId: `${scope.run}-slow`,
     after: 0,
-    probe: { userId: probe, onDoor: () => {} },
+    onProbe: () => {},
   });
   const verdicts = () => ({
     webSocket: compareTransitions(expectation(), observer.webSocket.transitions),

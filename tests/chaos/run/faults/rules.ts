@@ -1,7 +1,8 @@
 import { createApi } from '../../../../src/loadtest/api.ts';
-import { fleetRules } from '../../../../src/loadtest/load.ts';
-import { type RuleInput, setRules } from '../../../../src/loadtest/queries.ts';
+import { fleetRules } from '../../../../src/loadtest/fleet-rules.ts';
 import { integerBetween } from '../../../../src/loadtest/random.ts';
+import { type RuleInput, setRules } from '../../../../src/loadtest/rule-queries.ts';
+import { SIGNALS } from '../../../../src/loadtest/signals.ts';
 import { type Fault, patiently } from '../fault.ts';
 
 const NEVER: RuleInput = {
@@ -32,10 +33,12 @@ export function ruleFaults(options: {
       async inject(random) {
         const edit = ++edits;
         const user = userIds[integerBetween(random, 0, userIds.length - 1)] as string;
-        const rules = fleetRules(`{key} is {value} on {device_id}, edit ${edit}`);
+        const rules = fleetRules(SIGNALS, `{key} is {value} on {device_id}, edit ${edit}`);
         const other = `${run}other`;
         await patiently(() => setRules(api, { userId: user, rules: [...rules, NEVER] }));
-        await patiently(() => setRules(api, { userId: other, temperatureMax: edit, rules: [] }));
+        await patiently(() =>
+          setRules(api, { userId: other, shorthands: { temperatureMax: edit }, rules: [] }),
+        );
         return async () => patiently(() => setRules(api, { userId: user, rules }));
       },
     },
