@@ -47,6 +47,8 @@ export interface Batch {
   deadLetters: DeadLetter[];
   /** The versions of the rules that the batch was evaluated with, by user. */
   ruleVersions: Map<string, number>;
+  /** Users whose device has seen newer rules than those: the rules here lag, unless all began anew. */
+  ruledBefore: Set<string>;
   /** Holds records at or below the watermark, so its readings are probably stored already. */
   replay: boolean;
   /** Of each device the last reading, until one comes out of order. */
@@ -76,6 +78,7 @@ export function createBatch(): Batch {
     held: new Map(),
     deadLetters: [],
     ruleVersions: new Map(),
+    ruledBefore: new Set(),
     replay: false,
     last: new Map(),
     keys: null,

@@ -75,6 +75,7 @@ export function addRecord(
   if (!batch.ruleVersions.has(reading.userId)) {
     batch.ruleVersions.set(reading.userId, ruleSet.version);
   }
+  if (after.memory.version > ruleSet.version) batch.ruledBefore.add(reading.userId);
   if (future) {
     batch.kinds.future++;
     const heard = hear(after.memory, reading, ruleSet, arrival);

@@ -86,6 +86,7 @@ export function addRevision(
   batch.devices.set(deviceKey(device), { ...device, version: device.version + 1, memory });
   batch.transitions.push(...transitions);
   batch.ruleVersions.set(device.userId, version);
+  if (device.memory.version > version) batch.ruledBefore.add(device.userId);
 }
 
 interface Revision {

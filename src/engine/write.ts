@@ -65,7 +65,9 @@ export function createWriter(
   ): Promise<void> {
     const { readings, transitions, deadLetters } = batch;
     const devices = [...batch.devices.values()];
-    const users = new Set(transitions.map((transition) => transition.userId));
+    // Older rules than a device has seen would have it forget what it knows, without a transition.
+    const users = new Set(batch.ruledBefore);
+    for (const { userId } of transitions) users.add(userId);
     const store = useCopy ? copyReadings : insertReadings;
     const lockRules = users.size > 0 && ruleLock.isWorthATry();
     const work = async (tx: TransactionSql) => {

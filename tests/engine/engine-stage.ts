@@ -50,6 +50,8 @@ export interface StartOptions {
   laneUrl?: string;
   /** Puts something between the log and the lanes. */
   wrap?: (reader: PartitionReader) => PartitionReader;
+  /** How often it looks for changed rules by itself; default 20. */
+  rulesPollMs?: number;
 }
 
 /** Begins ten minutes ago, so that nothing sent is FUTURE or outside of what is accepted. */
@@ -98,7 +100,12 @@ export async function engineStage(
     const lines: string[] = [];
     const logger = lineLogger(lines);
     const pool = connect(db.url, { max: 4, applicationName: 'engine' });
-    const rules = createRuleBook({ sql: pool, model, logger, pollIntervalMs: 20 });
+    const rules = createRuleBook({
+      sql: pool,
+      model,
+      logger,
+      pollIntervalMs: how.rulesPollMs ?? 20,
+    });
     const tail = createAlertEventTail({ sql: pool, logger, pollIntervalMs: 20 });
     await rules.start();
     await tail.start();

@@ -12,6 +12,8 @@ const SEED = process.env.HISTORY_SEED ? { seed: Number(process.env.HISTORY_SEED)
 const PATH = process.env.HISTORY_PATH ? { path: process.env.HISTORY_PATH } : {};
 const TIMEOUT_MS = 60_000 + RUNS * 10_000;
 
+const OPTIONS = { policy: { maxRows: 7, maxWaitMs: 5 } };
+
 /** The embedded log, which several engines read at once, each with a proxy before the database. */
 function embedded(stage: EngineStage): HistoryStage {
   return {
@@ -20,11 +22,22 @@ function embedded(stage: EngineStage): HistoryStage {
       await Promise.all(messages.map((one) => stage.log.append(one)));
     },
     stored: () => stage.stored(),
+    async startLagging(users) {
+      const released = Promise.withResolvers<void>();
+      const { rules, stop } = await stage.start({
+        options: OPTIONS,
+        rulesPollMs: 3_600_000,
+        wrap: (reader) => ({ ...reader, range: () => released.promise.then(reader.range) }),
+      });
+      await rules.rulesFor(users);
+      const end = (abruptly: boolean) => stop(abruptly ? 0 : 5_000);
+      return { rules, end, release: () => released.resolve() };
+    },
     async start({ rewind }) {
       const proxy = await tcpProxy(stage.db.url);
       const { rules, stop } = await stage.start({
         laneUrl: proxy.url,
-        options: { policy: { maxRows: 7, maxWaitMs: 5 } },
+        options: OPTIONS,
         wrap: (reader) => ({
           ...reader,
           committed: async () => {

@@ -11,6 +11,7 @@ import {
   type History,
   type NaiveFleet,
   type Named,
+  USERS,
 } from '../support/history.ts';
 import { eventually } from '../support/process.ts';
 import { expectForwardMoves, noteWatermarkMoves } from '../support/watermark-moves.ts';
@@ -21,6 +22,11 @@ export interface HistoryStage {
   sql: Sql;
   /** @param how.rewind records that the group's offsets are behind */
   start(how: { rewind: number }): Promise<HistoryEngine>;
+  /**
+   * Starts one that reads nothing before it is released, and looks at the rules only when asked: it
+   * knows those of `users` as they are now. Left out where partitions don't go to whom they should.
+   */
+  startLagging?(users: readonly string[]): Promise<HistoryEngine & { release(): void }>;
   append(messages: LogMessage[]): Promise<void>;
   /** Until all of the log is stored. */
   stored(): Promise<void>;
@@ -130,6 +136,20 @@ export async function playHistory({ actions }: History, on: HistoryStage): Promi
       case 'rewind':
         rewindBy = action.records;
         break;
+      case 'lag': {
+        await on.stored();
+        const lagging = await on.startLagging?.(USERS);
+        await write(action.user, action.edit);
+        await inForce(action.user);
+        if (lagging === undefined) break;
+        // Every device has seen the new rules when the one comes that has not.
+        await on.append(fleet.roundOf(action.user).map(message));
+        await on.stored();
+        while (engines.length > 0) await end(engines[0], action.abruptly);
+        engines.push(lagging);
+        lagging.release();
+        break;
+      }
       case 'join':
         if (engines.length < MAX_ENGINES) await start();
         break;

@@ -149,3 +149,82 @@ test(
   },
   TIMEOUT_MS,
 );
+
+describe('a partition that goes to an engine whose rules lag behind', () => {
+  /** Has taken the partition up, with no rules of ann yet, when the first one is gone. */
+  async function takenOver(before: () => Promise<unknown>): Promise<RunningEngine> {
+    const firstGone = Promise.withResolvers<void>();
+    const two = await stage.start({
+      rulesPollMs: 3_600_000,
+      wrap: (reader) => ({ ...reader, range: () => firstGone.promise.then(reader.range) }),
+    });
+    await two.rules.rulesFor(['bob']);
+    await before();
+    await one.stop();
+    firstGone.resolve();
+    return two;
+  }
+
+  /** Of a user that the second one knows to have none. */
+  const sent = (at: number, temperature: number): Sent => ({
+    user: 'bob',
+    at,
+    seq: at,
+    temperature,
+  });
+
+  test(
+    'what comes twice is late still: no second alert of the same readings',
+    async () => {
+      const two = await takenOver(async () => {
+        await writeRules(stage.sql, 'bob', [HOT], one);
+        await stage.send(sent(1, 90), sent(2, 91), sent(3, 20));
+        await stage.stored();
+      });
+      await stage.send(sent(1, 90));
+      await stage.stored();
+      await two.rules.refresh();
+      await stage.send(sent(2, 91), sent(3, 20));
+      await stage.stored();
+      expect(await stage.events()).toEqual(['FIRED hot d1 @ 1', 'RESOLVED hot d1 @ 3']);
+      expect(two.engine.status().counters.rewinds).toBeGreaterThan(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'what has held goes on holding',
+    async () => {
+      const two = await takenOver(async () => {
+        await writeRules(stage.sql, 'bob', [{ ...HOT, for: 'PT10S' }], one);
+        await stage.send(sent(1, 90));
+        await stage.stored();
+      });
+      await stage.send(sent(5, 90));
+      await stage.stored();
+      await two.rules.refresh();
+      await stage.send(sent(12, 90));
+      await stage.stored();
+      expect(await stage.events()).toEqual(['FIRED hot d1 @ 12']);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'where all versions begin anew, as the tables of rules were emptied, it goes on',
+    async () => {
+      const two = await takenOver(async () => {
+        await writeRules(stage.sql, 'bob', [{ ...HOT, for: 'PT10S' }], one);
+        await stage.send(sent(1, 90));
+        await stage.stored();
+        await stage.sql`TRUNCATE user_configs`;
+        await stage.sql`TRUNCATE rule_changes`;
+      });
+      await stage.send(sent(5, 90));
+      await stage.stored();
+      expect(await stage.events()).toEqual([]);
+      expect(two.engine.status().lanes[0]).toMatchObject({ state: 'RUNNING', problem: null });
+    },
+    TIMEOUT_MS,
+  );
+});

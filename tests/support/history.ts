@@ -13,6 +13,8 @@ export type Action =
   | { kind: 'restart'; abruptly: boolean; edit: { user: string; edit: Edit } | null }
   /** The next engine to start finds the group's offsets so far behind. */
   | { kind: 'rewind'; records: number }
+  /** An engine that has not heard of the edit takes over from those that have. */
+  | { kind: 'lag'; user: string; edit: Edit; abruptly: boolean }
   /** One more engine reads the same log. */
   | { kind: 'join' }
   /** The oldest of several engines ends. */
@@ -42,7 +44,7 @@ export interface History {
 }
 
 const RULE_IDS = ['r1', 'r2', 'r3'];
-const USERS = ['ann', 'bob'];
+export const USERS = ['ann', 'bob'];
 const DEVICES = ['d1', 'd2', 'e1'];
 
 const small = fc.integer({ min: -2, max: 2 });
@@ -127,6 +129,10 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       records: fc.integer({ min: 1, max: 40 }),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('lag' as const), user, edit, abruptly }),
+  },
   { weight: 1, arbitrary: fc.constant<Action>({ kind: 'join' }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('leave' as const), abruptly }) },
 );
@@ -158,6 +164,8 @@ export interface Named {
 export interface NaiveFleet {
   /** What is sent next; undefined where it isn't a reading. */
   take(given: Given): Sent | undefined;
+  /** A reading of each device of the user, of no value to any rule. */
+  roundOf(user: string): Sent[];
   /** These rules are in force now, and every open episode was looked at under them. */
   edited(ruleSet: RuleSet): void;
   /** By user, device and rule. */
@@ -207,6 +215,13 @@ export function createNaiveFleet(): NaiveFleet {
       add(one, special === 'future');
       return one;
     },
+    roundOf: (user) =>
+      DEVICES.map((device) => {
+        const one: Sent = { user, device, at: ++now, seq: sent.length };
+        sent.push(one);
+        add(one, false);
+        return one;
+      }),
     edited(ruleSet) {
       const { userId: user } = ruleSet;
       ruleSets.set(user, ruleSet);
