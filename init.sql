@@ -637,4 +637,16 @@ CREATE TRIGGER mqtt_users_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE O
 CREATE TRIGGER mqtt_acl_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON mqtt_acl
   FOR EACH STATEMENT EXECUTE FUNCTION mqtt_accounts_changed();
 INSERT INTO schema_migrations (version, name) VALUES (16, 'mqtt accounts');
+
+-- 17: stream model
+-- The model that the tables are made for; each start compares its own. One row. Without it the next
+-- start takes the tables as they are.
+CREATE TABLE stream_model (
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  model jsonb NOT NULL,
+  changed_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO stream_model (model) VALUES
+  ('{"table":"raw_telemetry","topic":"users/{user_id}/devices/{device_id}/telemetry","owner":{"column":"user_id"},"device":{"column":"device_id"},"sequence":{"column":"sequence_id"},"columns":{"temperature":{"type":"double","nullable":true,"min":-500,"max":10000},"battery":{"min":0,"max":100,"type":"integer","nullable":true}},"extraColumn":"extra_data","shorthands":{"temperature_max":{"id":"temperature-max","key":"temperature","operator":">"}}}');
+INSERT INTO schema_migrations (version, name) VALUES (17, 'stream model');
 COMMIT;

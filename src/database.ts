@@ -49,7 +49,9 @@ export async function startDatabase(around: Surroundings): Promise<Database> {
     });
   const session = openSession();
   try {
-    const applied = await orAborted(signal, migrate(session, model));
+    const onAdapted = (additions: readonly string[]) =>
+      logger.info({ additions }, 'the tables have what the model has more than before');
+    const applied = await orAborted(signal, migrate(session, model, { onAdapted }));
     if (applied.length > 0) logger.info({ applied }, 'the schema is up to date');
   } catch (error) {
     const direct = config.databaseDirectUrl !== null;

@@ -5,6 +5,7 @@ import { compression, readings } from './readings-schema.ts';
 import { rollupsSchema } from './rollups-schema.ts';
 import { disabledRulesSchema, ruleChangeIssuesSchema, rulesSchema } from './rules-schema.ts';
 import { SNOOZES } from './snoozes-schema.ts';
+import { streamModelSchema } from './stream-model.ts';
 
 /** One numbered step of the schema. Applied once, in order, under an advisory lock. */
 export interface Migration {
@@ -47,6 +48,7 @@ export function migrations(model: Model): Migration[] {
     { version: 14, name: 'traces', sql: TRACES },
     { version: 15, name: 'rule change issues', sql: ruleChangeIssuesSchema(model) },
     { version: 16, name: 'mqtt accounts', sql: MQTT_ACCOUNTS },
+    { version: 17, name: 'stream model', sql: streamModelSchema(model) },
   ];
 }
 

@@ -20,6 +20,24 @@ export function rollupColumn(column: string, statistic: Statistic): string {
   return `${column}_${statistic}`;
 }
 
+/**
+ * Adds a numeric column to rollups that are made already: no reading has had it until now. Only they
+ * have the default, so that a builder of before, in a replica not yet restarted, which would leave
+ * the column out of what it makes anew, fails instead.
+ */
+export function addRollups(column: string): string {
+  const columns = STATISTIC_NAMES.map((name) => {
+    const fallback = name === 'count' ? ' DEFAULT 0' : '';
+    return `ADD COLUMN ${rollupColumn(column, name)} ${STATISTICS[name]}${fallback}`;
+  });
+  return `ALTER TABLE ${ROLLUPS} ${columns.join(', ')};
+ALTER TABLE ${ROLLUPS} ALTER COLUMN ${rollupColumn(column, 'count')} DROP DEFAULT;`;
+}
+
+export const MAKE_ROLLUPS_ANEW = `
+TRUNCATE ${ROLLUPS};
+UPDATE rollup_progress SET built_to = '1970-01-01 00:00:00+00';`;
+
 export function rollupsSchema(model: Model): string {
   const columns = [
     'user_id text NOT NULL',

@@ -103,7 +103,16 @@ export function ruleChangeIssuesSchema(model: Model): string {
 ALTER TABLE rule_changes ADD COLUMN issues jsonb;
 UPDATE rule_changes r SET issues = c.issues FROM user_configs c
 WHERE r.kind = 'REVIEWED' AND r.user_id = c.user_id AND r.version = c.reviewed_version;
-${changed(['rules', 'disabled', ...Object.keys(model.shorthands)], true)}`;
+${changedWithIssues(model)}`;
+}
+
+/** What is made of user_configs is also made of the columns of its shorthands, as they are now. */
+export function shorthandTriggers(model: Model): string {
+  return changing(['disabled', ...Object.keys(model.shorthands)]) + changedWithIssues(model);
+}
+
+function changedWithIssues(model: Model): string {
+  return changed(['rules', 'disabled', ...Object.keys(model.shorthands)], true);
 }
 
 /** @param others columns of content beside the rules */

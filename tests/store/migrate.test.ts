@@ -140,7 +140,7 @@ describe('refusals say what to do', () => {
     try {
       await expect(migrate(weak, model)).rejects.toThrow(/make it the owner of the database/);
       await migrate(db.sql, model);
-      await db.sql.unsafe(`GRANT SELECT ON schema_migrations TO ${role}`);
+      await db.sql.unsafe(`GRANT SELECT ON schema_migrations, stream_model TO ${role}`);
       expect(await migrate(weak, model)).toEqual([]);
     } finally {
       await weak.end({ timeout: 1 });
