@@ -642,7 +642,7 @@ INSERT INTO schema_migrations (version, name) VALUES (16, 'mqtt accounts');
 -- The model that the tables are made for; each start compares its own. One row. Without it the next
 -- start takes the tables as they are.
 CREATE TABLE stream_model (
-  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
   model jsonb NOT NULL,
   changed_at timestamptz NOT NULL DEFAULT now()
 );

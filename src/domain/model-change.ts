@@ -30,9 +30,8 @@ export function breakingChanges(before: ModelRecord, after: ModelRecord): string
   ];
 }
 
-const PARTS = ['table', 'owner', 'device', 'sequence', 'topic', 'extraColumn'] as const;
+const PARTS = ['owner', 'device', 'sequence', 'topic', 'extraColumn'] as const;
 const WHY = {
-  table: 'the readings are in the former',
   owner: 'it identifies the stored readings',
   device: 'it identifies the stored readings',
   sequence: 'it identifies the stored readings',

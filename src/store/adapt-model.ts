@@ -25,12 +25,21 @@ export interface ModelFit {
 export async function checkModel(tx: TransactionSql, model: Model): Promise<ModelFit> {
   const before = await readStreamModel(tx);
   const readings = await tableAsIs(tx, model.table);
+  if (before !== null && before.table !== model.table) throw others(before.table, model);
+  if (readings === null) throw others('another table', model);
   const faults = before === null ? [] : breakingChanges(before, modelRecord(model));
-  if (readings !== null) faults.push(...tableFaults(model, readings, before));
-  else if (before === null) faults.push(`table: the database has no table "${model.table}"`);
+  faults.push(...tableFaults(model, readings, before));
   if (faults.length > 0) throw refused(faults);
-  if (readings === null) throw refused([`table: "${model.table}" was dropped: restore it`]);
   return { before, readings };
+}
+
+function others(table: string, model: Model): StartError {
+  return new StartError(
+    'DATABASE_UNUSABLE',
+    `the database holds the readings of a model with ${table}, and this model has ${model.table}: ` +
+      'one database is for one model. Set MODEL to the file of that one, or name another database ' +
+      '(DATABASE_URL; DATA_DIR with the embedded one)',
+  );
 }
 
 function refused(faults: readonly string[]): StartError {

@@ -8,7 +8,7 @@ export function streamModelSchema(model: Model): string {
 -- The model that the tables are made for; each start compares its own. One row. Without it the next
 -- start takes the tables as they are.
 CREATE TABLE stream_model (
-  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
   model jsonb NOT NULL,
   changed_at timestamptz NOT NULL DEFAULT now()
 );
@@ -28,5 +28,5 @@ export async function saveStreamModel(tx: TransactionSql, model: Model): Promise
   const text = JSON.stringify(modelRecord(model));
   await tx`
     INSERT INTO stream_model (model) VALUES (${text}::text::jsonb)
-    ON CONFLICT (single) DO UPDATE SET model = excluded.model, changed_at = now()`;
+    ON CONFLICT (is_only) DO UPDATE SET model = excluded.model, changed_at = now()`;
 }

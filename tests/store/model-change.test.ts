@@ -305,7 +305,6 @@ describe('anything else is refused, and nothing is changed', () => {
       ['device: was {"column":"device_id"}, is {"column":"machine_id"}', 'topic: was "users/'],
     ],
     ['a key without a sequence', modelWith({}, { sequence: null }), ['sequence: was {"column":']],
-    ['another table', modelWith({}, { table: 'presses' }), ['table: was "machines", is "presses"']],
     ['another column for the rest', modelWith({}, { extraColumn: 'rest' }), ['extraColumn: was']],
     [
       'a shorthand of another key',
@@ -333,6 +332,13 @@ describe('anything else is refused, and nothing is changed', () => {
     20_000,
   );
 
+  test('the model of another table', async () => {
+    const said = await refusal(modelWith({}, { table: 'presses' }));
+    expect(said).toContain('of a model with machines, and this model has presses');
+    await db.sql`DROP TABLE machines`;
+    expect(await refusal(FIRST)).toContain('and this model has machines');
+  }, 20_000);
+
   test('also by the tables alone, where a database of before is upgraded under it', async () => {
     const old = await testDatabase({ empty: true });
     try {
@@ -340,7 +346,9 @@ describe('anything else is refused, and nothing is changed', () => {
       const wrong = modelWith({ humidity: { type: 'double', nullable: false } });
       await expect(migrate(old.sql, wrong)).rejects.toThrow('columns.humidity: is new and not');
       const other = modelWith({}, { table: 'presses' });
-      await expect(migrate(old.sql, other)).rejects.toThrow('has no table "presses"');
+      await expect(migrate(old.sql, other)).rejects.toThrow(
+        'of a model with another table, and this',
+      );
       const text = modelWith({ battery: { type: 'text', nullable: false, maxLength: 5 } });
       await expect(migrate(old.sql, text)).rejects.toThrow('is not what is stored, int4');
       const next = modelWith({ humidity: { type: 'double', nullable: true } });
