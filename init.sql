@@ -649,4 +649,11 @@ CREATE TABLE stream_model (
 INSERT INTO stream_model (model) VALUES
   ('{"table":"raw_telemetry","topic":"users/{user_id}/devices/{device_id}/telemetry","owner":{"column":"user_id"},"device":{"column":"device_id"},"sequence":{"column":"sequence_id"},"columns":{"temperature":{"type":"double","nullable":true,"min":-500,"max":10000},"battery":{"min":0,"max":100,"type":"integer","nullable":true}},"extraColumn":"extra_data","shorthands":{"temperature_max":{"id":"temperature-max","key":"temperature","operator":">"}}}');
 INSERT INTO schema_migrations (version, name) VALUES (17, 'stream model');
+
+-- 18: calm rules
+ALTER TABLE device_state
+  -- The reading that the rules under rules->'calm' took into account last.
+  ADD COLUMN calm_time timestamptz,
+  ADD COLUMN calm_sequence bigint;
+INSERT INTO schema_migrations (version, name) VALUES (18, 'calm rules');
 COMMIT;

@@ -134,6 +134,10 @@ function readingKey({ time, userId, deviceId, sequenceId }: Reading): string {
 /** A thousand payloads of the largest size would be more than one statement should carry. */
 const MAX_BATCH_BYTES = 8 * 2 ** 20;
 
+export function isHeavy(batch: Batch): boolean {
+  return batch.bytes >= MAX_BATCH_BYTES;
+}
+
 export interface BatchPolicy {
   maxRows: number;
   maxWaitMs: number;
@@ -164,7 +168,7 @@ export function targetRows(policy: BatchPolicy, recordsBehind: number): number {
  */
 export function shouldFlush(batch: Batch, policy: BatchPolicy, now: Now): boolean {
   if (batch.records === 0) return batch.transitions.length > 0;
-  if (batch.records >= policy.maxRows || batch.bytes >= MAX_BATCH_BYTES) return true;
+  if (batch.records >= policy.maxRows || isHeavy(batch)) return true;
   return waitMs(batch, policy, now) === 0;
 }
 

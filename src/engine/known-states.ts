@@ -19,17 +19,33 @@ export interface KnownStates {
   clear(): void;
 }
 
-/** Keeps at most `capacity()` devices, asked each time: the least recently written go first. */
+/**
+ * A fleet reports in turn. Where it is larger than the room, keeping whoever came last would drop
+ * each device just before its next reading; so of those that are new to a full cache one in so many
+ * takes the place of another, and most of what is kept is there when it is needed.
+ */
+const NEWCOMERS_FOR_ONE = 8;
+
+/**
+ * Keeps at most `capacity()` devices between batches, asked each time: the least recently written
+ * go first.
+ */
 export function createKnownStates(
   writer: Pick<PersistentWriter, 'query'>,
   { capacity }: { capacity: () => number },
 ): KnownStates {
   /** Undefined for a device that is known to have no state: the database was asked. */
   const states = new Map<string, DeviceState | undefined>();
+  let newcomers = 0;
 
   function keep(key: string, state: DeviceState | undefined): void {
-    states.delete(key);
+    const isNew = !states.delete(key);
+    if (isNew && states.size >= capacity() && ++newcomers % NEWCOMERS_FOR_ONE !== 0) return;
     states.set(key, state);
+  }
+
+  /** Once a batch: to find the oldest takes a way past all that were deleted before it. */
+  function trim(): void {
     const excess = Math.ceil(states.size - capacity());
     if (excess <= 0) return;
     for (const oldest of states.keys().take(excess)) states.delete(oldest);
@@ -54,6 +70,7 @@ export function createKnownStates(
       found.set(deviceKey(state), state);
     }
     for (const key of missing.keys()) keep(key, found.get(key));
+    trim();
     return found;
   };
 
@@ -61,6 +78,7 @@ export function createKnownStates(
     before,
     committed(batch) {
       for (const [key, state] of batch.devices) keep(key, state);
+      trim();
     },
     clear: () => states.clear(),
   };

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import {
   type LogRecord,
@@ -17,6 +18,7 @@ import {
   type Batch,
   type BatchPolicy,
   createBatch,
+  isHeavy,
   shouldFlush,
   TRANSITION_SPACING_MS,
   targetRows,
@@ -203,10 +205,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
       // Never longer: the batch in flight or the rules may call.
       await read(Math.max(1, room()), Math.min(due, IDLE_WAIT_MS));
       if (room() > 0 && !shouldFlush(batch, policy, now())) continue;
-      await settle();
-      // The more came while the batch before was being written, the larger this one gets: a
-      // stream of transitions costs no more transactions than it has time for.
-      if (room() > 0 && recordsBehind() > 0) await read(room(), 0);
+      await fill();
       await flush();
     }
     if (batch.records > 0) await flush();
@@ -224,8 +223,27 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     return Math.max(0, reader.end() - 1 - taken);
   }
 
+  /**
+   * The more came while the batch before was being written, the larger this one gets: a stream of
+   * transitions costs no more transactions than it has time for, a backlog has few and large ones.
+   */
+  async function fill(): Promise<void> {
+    while (inFlight?.over === false && (await readMore())) await setImmediate();
+    await settle();
+    await readMore();
+  }
+
+  /** Takes what is there at once. @returns whether that was anything */
+  async function readMore(): Promise<boolean> {
+    if (room() <= 0 || recordsBehind() === 0) return false;
+    const { records } = batch;
+    await read(room(), 0);
+    return batch.records > records;
+  }
+
   /** How many more records the batch may take. */
   function room(): number {
+    if (isHeavy(batch)) return 0;
     return Math.min(targetRows(policy, recordsBehind()), refusals.maxRecords()) - batch.records;
   }
 

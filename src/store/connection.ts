@@ -105,6 +105,10 @@ interface QueryOptions {
 
 /** Postgres writes `2014-01-07 02:55:00.5+00`; the hour-only zone is not RFC 3339 yet. */
 function parseTimestamp(text: string): Micros {
+  if (text.endsWith('+00')) {
+    const usual = parseRfc3339(`${text.slice(0, 10)}T${text.slice(11, -3)}Z`);
+    if (usual !== null) return usual;
+  }
   const withMinutes = /[+-]\d\d$/.test(text) ? `${text}:00` : text;
   const micros = parseRfc3339(withMinutes);
   if (micros === null) throw new Error(`unreadable timestamptz from Postgres: ${text}`);

@@ -1,7 +1,9 @@
 import type { RuleMemory } from '../domain/alert.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
 import type { Sql, TransactionSql } from './connection.ts';
-import { jsonLiteral } from './literal.ts';
+import { literal } from './literal.ts';
+import { packMemory, unpackMemory } from './pack-memory.ts';
+import { textArray } from './text-array.ts';
 
 /** What is known of one device: written by its lane alone, once a batch. */
 export interface DeviceState {
@@ -27,10 +29,13 @@ export interface DeviceStateRow {
   newest_time: Micros | null;
   last_arrival_at: Micros;
   rules: RuleMemory;
+  calm_time: Micros | null;
+  calm_sequence: number | null;
 }
 
 const COLUMNS =
-  'user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at, rules';
+  'user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at, ' +
+  'rules, calm_time, calm_sequence';
 
 /** The columns of device_state that make a `DeviceState`, for a select list. */
 export function deviceStateColumns(sql: Sql) {
@@ -77,7 +82,9 @@ export async function loadFiringDevices(
 }
 
 /**
- * Writes the states, each with a version one above the one it was read at.
+ * Writes the states, each with a version one above the one it was read at. In the order of the keys,
+ * as every writer takes their locks. Each text of `rules` is sent and parsed once: of 1,000 devices
+ * in one transaction 14 us of the server's CPU a device, and 38 as JSON with a text for each.
  *
  * @returns false when another writer was there first: the caller must roll back and read again
  */
@@ -85,29 +92,58 @@ export async function saveDeviceStates(
   tx: TransactionSql,
   states: readonly DeviceState[],
 ): Promise<boolean> {
-  const rows = states.map((state) => ({
-    user_id: state.userId,
-    device_id: state.deviceId,
-    partition: state.partition,
-    version: state.version,
-    first_seen_at: formatMicros(state.firstSeenAt),
-    newest_time: state.newestTime === null ? null : formatMicros(state.newestTime),
-    last_arrival_at: formatMicros(state.lastArrivalAt),
-    rules: state.memory,
-  }));
+  const texts = new Map<string, number>();
+  const rules: number[] = [];
+  const calmTimes: (Micros | null)[] = [];
+  const calmSequences: (number | null)[] = [];
+  for (const { memory } of states) {
+    const packed = packMemory(memory);
+    const text = texts.get(packed.rules) ?? texts.size + 1;
+    texts.set(packed.rules, text);
+    rules.push(text);
+    calmTimes.push(packed.calmTime);
+    calmSequences.push(packed.calmSequence);
+  }
   const result = await tx.unsafe(
     `INSERT INTO device_state AS d (${COLUMNS})
-    SELECT ${COLUMNS} FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
-      user_id text, device_id text, partition integer, version bigint, first_seen_at timestamptz,
-      newest_time timestamptz, last_arrival_at timestamptz, rules jsonb)
-    ORDER BY user_id, device_id
+    SELECT user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at,
+      t.rules, calm_time, calm_sequence
+    FROM unnest(
+      ${textLiteral(states.map(({ userId }) => userId))}::text[],
+      ${textLiteral(states.map(({ deviceId }) => deviceId))}::text[],
+      ${plain(states.map(({ partition }) => partition))}::integer[],
+      ${plain(states.map(({ version }) => version))}::bigint[],
+      ${times(states.map(({ firstSeenAt }) => firstSeenAt))}::timestamptz[],
+      ${times(states.map(({ newestTime }) => newestTime))}::timestamptz[],
+      ${times(states.map(({ lastArrivalAt }) => lastArrivalAt))}::timestamptz[],
+      ${plain(rules)}::integer[], ${times(calmTimes)}::timestamptz[],
+      ${plain(calmSequences)}::bigint[]
+    ) AS r(user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at,
+      text, calm_time, calm_sequence)
+    JOIN unnest(${textLiteral([...texts.keys()])}::jsonb[]) WITH ORDINALITY AS t(rules, text) USING (text)
+    ORDER BY user_id COLLATE "C", device_id COLLATE "C"
     ON CONFLICT (user_id, device_id) DO UPDATE SET
       partition = excluded.partition, version = excluded.version,
       newest_time = excluded.newest_time, last_arrival_at = excluded.last_arrival_at,
-      rules = excluded.rules
+      rules = excluded.rules, calm_time = excluded.calm_time,
+      calm_sequence = excluded.calm_sequence
     WHERE d.version = excluded.version - 1`,
   );
   return result.count === states.length;
+}
+
+function textLiteral(values: readonly string[]): string {
+  return literal(textArray(values));
+}
+
+function plain(values: readonly (number | null)[]): string {
+  return `'{${values.map((value) => value ?? 'NULL').join(',')}}'`;
+}
+
+/** A time has no comma, brace or blank, and needs no quotes. */
+function times(values: readonly (Micros | null)[]): string {
+  const texts = values.map((value) => (value === null ? 'NULL' : formatMicros(value)));
+  return `'{${texts.join(',')}}'`;
 }
 
 export function deviceStateOf(row: DeviceStateRow): DeviceState {
@@ -119,6 +155,6 @@ export function deviceStateOf(row: DeviceStateRow): DeviceState {
     firstSeenAt: row.first_seen_at,
     newestTime: row.newest_time,
     lastArrivalAt: row.last_arrival_at,
-    memory: row.rules,
+    memory: unpackMemory(row.rules, row.calm_time, row.calm_sequence),
   };
 }

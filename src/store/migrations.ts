@@ -49,6 +49,7 @@ export function migrations(model: Model): Migration[] {
     { version: 15, name: 'rule change issues', sql: ruleChangeIssuesSchema(model) },
     { version: 16, name: 'mqtt accounts', sql: MQTT_ACCOUNTS },
     { version: 17, name: 'stream model', sql: streamModelSchema(model) },
+    { version: 18, name: 'calm rules', sql: CALM_RULES },
   ];
 }
 
@@ -205,3 +206,9 @@ ALTER TABLE alerts
 const TRACES = `
 -- W3C trace context of the reading, where that was followed.
 ALTER TABLE alert_events ADD COLUMN traceparent text;`;
+
+const CALM_RULES = `
+ALTER TABLE device_state
+  -- The reading that the rules under rules->'calm' took into account last.
+  ADD COLUMN calm_time timestamptz,
+  ADD COLUMN calm_sequence bigint;`;

@@ -2,6 +2,7 @@ import { forgetTimes } from '../domain/reset-clock.ts';
 import type { Sql } from './connection.ts';
 import { loadDeviceStates } from './device-state.ts';
 import type { DeviceKey } from './devices-by-key.ts';
+import { packMemory } from './pack-memory.ts';
 
 const WAIT = '5s';
 
@@ -22,10 +23,11 @@ export async function resetDeviceClock(sql: Sql, device: DeviceKey): Promise<boo
       WHERE user_id = ${device.userId} AND device_id = ${device.deviceId} FOR UPDATE`;
     const [state] = await loadDeviceStates(tx as unknown as Sql, [device]);
     if (state === undefined) return false;
-    const rules = JSON.stringify(forgetTimes(state.memory));
+    const { rules, calmTime, calmSequence } = packMemory(forgetTimes(state.memory));
     await tx`
       UPDATE device_state
-      SET version = version + 1, newest_time = NULL, rules = ${rules}::text::jsonb
+      SET version = version + 1, newest_time = NULL, rules = ${rules}::text::jsonb,
+          calm_time = ${calmTime}, calm_sequence = ${calmSequence}
       WHERE user_id = ${device.userId} AND device_id = ${device.deviceId}`;
     return true;
   });
