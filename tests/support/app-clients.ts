@@ -59,8 +59,14 @@ function parsed(text: string): unknown {
 }
 
 /** Runs a subscription over graphql-ws until `leave`. `events` and `errors` grow. */
-export function subscribe(graphqlUrl: string, document: string, field: string) {
-  const client = createClient({ url: graphqlUrl.replace(/^http/, 'ws'), retryAttempts: 0 });
+export function subscribe(
+  graphqlUrl: string,
+  document: string,
+  field: string,
+  options: { connectionParams?: Record<string, unknown> } = {},
+) {
+  const url = graphqlUrl.replace(/^http/, 'ws');
+  const client = createClient({ url, retryAttempts: 0, ...options });
   // biome-ignore lint/suspicious/noExplicitAny: the shape is the subscription's
   const events: any[] = [];
   const errors: unknown[] = [];
