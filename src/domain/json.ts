@@ -44,6 +44,11 @@ export function parseJson(text: string): JsonValue {
   );
 }
 
+/** What a parser quotes of a text, without what Postgres can't store. */
+export function printable(quoted: string): string {
+  return quoted.replaceAll('\0', '\uFFFD').toWellFormed();
+}
+
 /** Whether JSON text is nested deeper than `levels`. Takes any text; costs some 2 ns a character. */
 export function nestsDeeper(text: string, levels: number): boolean {
   // Every level has a bracket at either end.

@@ -1,5 +1,5 @@
 import { finiteNumber, kindOf, not, type Report, reportUnknown, text } from './fields.ts';
-import { isJsonObject } from './json.ts';
+import { isJsonObject, printable } from './json.ts';
 import type { Model } from './model.ts';
 import type { Disabled, Issue } from './rule.ts';
 import { isRuleId, type RuleDraft, readRule } from './rule-fields.ts';
@@ -40,7 +40,7 @@ export function parseConfig(input: unknown, model: Model): ParsedConfig {
   const issues: Issue[] = [];
   const report: Report = (path, message) => {
     if (issues.length < MAX_ISSUES)
-      issues.push({ path: storable(path), message: storable(message) });
+      issues.push({ path: printable(path), message: printable(message) });
   };
   const config = readConfig(input, model, report);
   if (issues.length === 0) reportSize(config, report);
@@ -52,11 +52,6 @@ function reportSize({ shorthands, rules = [], disabled }: ConfigPatch, report: R
   if (bytes > MAX_CONFIG_BYTES) {
     report('rules', `the rules take ${bytes} bytes as JSON; at most ${MAX_CONFIG_BYTES}`);
   }
-}
-
-/** Issues quote what was written, and are stored: without what Postgres can't hold. */
-function storable(quoted: string): string {
-  return quoted.replaceAll('\0', '\uFFFD').toWellFormed();
 }
 
 function readConfig(input: unknown, model: Model, report: Report): ConfigPatch {

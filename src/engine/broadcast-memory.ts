@@ -12,8 +12,11 @@ export interface BroadcastMemory {
    * back, takes the place of; or one that may be standing where the newest should.
    */
   cameBack(userId: string, version: number): 'newest' | 'overtaken' | 'unknown';
-  /** False once a user's broadcast was restored too often: something else keeps replacing it. */
-  mayRestore(userId: string, nowMs?: number): boolean;
+  /**
+   * Not any more once a user's broadcast was restored too often: something else keeps replacing it.
+   * That is `no` once a minute, to be told, and `no again` from then on.
+   */
+  mayRestore(userId: string, nowMs?: number): 'yes' | 'no' | 'no again';
 }
 
 /** Users remembered; one that is forgotten costs a query. */
@@ -54,7 +57,8 @@ export function createBroadcastMemory(): BroadcastMemory {
       }
       const times = (restored.get(userId) ?? 0) + 1;
       restored.set(userId, times);
-      return times <= RESTORES;
+      if (times <= RESTORES) return 'yes';
+      return times === RESTORES + 1 ? 'no' : 'no again';
     },
   };
 }

@@ -130,11 +130,14 @@ async function inForce(work: ConfigConsuming, userId: string): Promise<RuleConfi
 async function restoreBroadcast(work: ConfigConsuming, current: RuleConfig): Promise<void> {
   const { userId, version } = current.ruleSet;
   if (version === 0) return;
-  if (!work.memory.mayRestore(userId)) {
+  const may = work.memory.mayRestore(userId);
+  if (may === 'no again') return;
+  if (may === 'no') {
     const message =
       'the broadcast of a config is replaced again and again, and left as it is: ' +
       'does another deployment use this MQTT broker?';
-    work.logger.error({ user: userId, version }, message);
+    // Any user can bring it about, by configs of old that are sent again.
+    work.logger.warn({ user: userId, version }, message);
     return;
   }
   const send = () => publishConfig(work, current);

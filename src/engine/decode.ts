@@ -6,6 +6,7 @@ import {
   nestsDeeper,
   numberOf,
   parseJson,
+  printable,
 } from '../domain/json.ts';
 import { type LogRecord, REFUSED_TOPIC } from '../domain/log.ts';
 import type { Column, Model } from '../domain/model.ts';
@@ -166,7 +167,8 @@ function parse(text: string): JsonValue {
   try {
     return parseJson(text);
   } catch (error) {
-    if (error instanceof SyntaxError) reject('BAD_JSON', `not JSON: ${error.message}`);
+    // It quotes the text, into which an escape of the envelope may have brought anything.
+    if (error instanceof SyntaxError) reject('BAD_JSON', `not JSON: ${printable(error.message)}`);
     throw error;
   }
 }

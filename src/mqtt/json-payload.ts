@@ -1,4 +1,4 @@
-import { type JsonValue, parseJson } from '../domain/json.ts';
+import { type JsonValue, parseJson, printable } from '../domain/json.ts';
 import type { Issue } from '../domain/rule.ts';
 
 const MAX_BYTES = 1_000_000;
@@ -17,6 +17,6 @@ export function readJson(
       value: parseJson(new TextDecoder('utf-8', { fatal: true }).decode(payload)),
     };
   } catch (error) {
-    return fault(`is not JSON in UTF-8: ${(error as Error).message}`);
+    return fault(`is not JSON in UTF-8: ${printable((error as Error).message)}`);
   }
 }

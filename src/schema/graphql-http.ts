@@ -8,7 +8,7 @@ import {
 import { type Authenticate, type Authenticated, bearerToken } from './authenticate.ts';
 import { type Context, createContext, type SchemaDeps } from './context.ts';
 import { OnlyWhatADeviceMaySee } from './device-view.ts';
-import { cleaned, publicError } from './errors.ts';
+import { apiError, cleaned, publicError } from './errors.ts';
 import { graphiqlOptions, renderGraphiQL } from './graphiql.ts';
 import type { DocumentParams, Documents } from './persisted-documents.ts';
 import { sharedResults } from './shared-results.ts';
@@ -81,6 +81,7 @@ export function createGraphqlHttp(
     maskedErrors: false,
     extraParamNames: ['documentId'],
     plugins: [
+      readableUrl(),
       admission(options),
       boundedParse(),
       boundedValidation(options),
@@ -104,6 +105,32 @@ function admission({ authenticate, documents }: GraphqlHttpOptions): Plugin {
       setParams({ ...rest, query } as typeof params);
     },
   };
+}
+
+/** Yoga parses what GET has in the URL, and takes a failure for its own. */
+function readableUrl(): Plugin {
+  return {
+    onRequestParse({ request }) {
+      if (request.method !== 'GET') return;
+      const { searchParams } = new URL(request.url);
+      for (const name of ['variables', 'extensions']) {
+        const value = searchParams.get(name);
+        if (value && !isJson(value)) {
+          const message = `${name}: not JSON; write a JSON object, URL-encoded`;
+          throw apiError('BAD_USER_INPUT', message, { http: { status: 400 } });
+        }
+      }
+    },
+  };
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function boundedParse(): Plugin {

@@ -58,10 +58,15 @@ export interface GraphqlWsOptions {
 const CLOSE = {
   goingAway: 1001,
   tryAgainLater: 1013,
+  badRequest: 4400,
   unauthorized: 4401,
   forbidden: 4403,
   internalError: 4500,
 } as const;
+/** What graphql-ws throws for a valid message of a type that no client sends: `next`, `error`. */
+const ONLY_FROM_SERVERS = /^Unexpected message of type \w+ received$/;
+/** A close frame has room for 123 bytes of it. */
+const MAX_REASON = 100;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 
@@ -106,6 +111,10 @@ export function createGraphqlWs(options: GraphqlWsOptions): GraphqlWs {
   }
 
   function fail(ws: BunSocket, error: unknown): void {
+    if (error instanceof Error && ONLY_FROM_SERVERS.test(error.message)) {
+      ws.close(CLOSE.badRequest, error.message.slice(0, MAX_REASON));
+      return;
+    }
     logger.error({ err: error }, 'GraphQL over WebSocket: unexpected error');
     ws.close(CLOSE.internalError, 'unexpected error');
   }

@@ -24,7 +24,8 @@ export function createDocuments(list: Record<string, string>, only: boolean): Do
   return {
     textOf({ query, documentId, extensions }) {
       const id = documentId ?? extensions?.persistedQuery?.sha256Hash ?? null;
-      const name = String(id);
+      // Whatever else was sent, no object gets to say how it is written.
+      const name = typeof id === 'string' ? id : JSON.stringify(id);
       const known = id === null ? undefined : (byId.get(name) ?? byId.get(withoutScheme(name)));
       if (known !== undefined) return known;
       if (query && (!only || texts.has(query))) return query;

@@ -112,7 +112,9 @@ export async function startServer(options: ServerOptions): Promise<HttpServer> {
   ): Promise<Response | undefined> {
     const refusal = foreignRequest(request.headers, { hasTokens, origins });
     if (refusal !== null) return text(403, refusal);
-    const { pathname } = new URL(request.url);
+    // An empty or unusable Host leaves a path alone.
+    const pathname = URL.parse(request.url)?.pathname;
+    if (pathname === undefined) return text(400, 'send the name of this server as Host');
     switch (pathname) {
       case '/graphql':
         return request.headers.get('upgrade')?.toLowerCase() === 'websocket'

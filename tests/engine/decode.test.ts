@@ -147,7 +147,8 @@ describe('refused', () => {
     const all = ['{}', '{"topic":1,"payload":{}}', '{"topic":"t"}', '[]', '1', payload()];
     for (const value of all) expect(refused(value, null)).toBe('BAD_TOPIC');
     const topic = JSON.stringify(TOPIC);
-    for (const inner of ['null', '1', '[]', '"x"', '""', '"null"']) {
+    // The last two: text that no parser may quote as it is.
+    for (const inner of ['null', '1', '[]', '"x"', '""', '"null"', '"\\u0000"', '"\\ud800"']) {
       expect(refused(`{"topic":${topic},"payload":${inner}}`, null)).toBe('BAD_JSON');
     }
   });

@@ -91,3 +91,10 @@ test('a refusal says what was refused, when, and why', () => {
     },
   );
 });
+
+test('what a parser quotes of a text that is no JSON can be stored', () => {
+  const message = read('{"a":"b"\0}');
+  if (message.kind !== 'invalid') throw new Error(`read as ${message.kind}`);
+  expect(message.issues[0]?.message).toContain('is not JSON in UTF-8');
+  expect(message.issues[0]?.message).not.toContain('\0');
+});

@@ -188,3 +188,21 @@ test('event streams are bounded, and one that is left makes room', async () => {
     await bounded.close();
   }
 }, 15_000);
+
+test('a request whose Host makes no URL is the caller’s fault', async () => {
+  for (const host of ['', 'http://evil.example']) {
+    const socket = await Bun.connect({
+      hostname: '127.0.0.1',
+      port: here.server.port,
+      socket: {
+        data(_socket, bytes) {
+          answered.resolve(bytes.toString());
+        },
+      },
+    });
+    const answered = Promise.withResolvers<string>();
+    socket.write(`GET /graphql HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+    expect(await answered.promise).toStartWith('HTTP/1.1 400 ');
+    socket.end();
+  }
+});

@@ -68,6 +68,24 @@ test('a Host that is not this machine gets nothing, over HTTP and WebSocket', as
   }
 });
 
+test('what is wrong with the URL or the document id is the caller’s to mend', async () => {
+  for (const query of ['variables=%5B', 'extensions=x', 'variables=%FF']) {
+    const { status, body } = await ask(`/graphql?query=%7B__typename%7D&${query}`, {
+      headers: { accept: 'application/graphql-response+json' },
+    });
+    expect(status).toBe(400);
+    expect(body).toContain('BAD_USER_INPUT');
+  }
+  for (const params of [
+    { documentId: { toString: null } },
+    { extensions: { persistedQuery: { sha256Hash: [{ toString: 1 }] } } },
+  ]) {
+    const body = JSON.stringify(params);
+    const answer = await ask('/graphql', { method: 'POST', headers: JSON_TYPE, body });
+    expect(answer.body).toContain('there is no document');
+  }
+});
+
 test('a request without a Host is foreign', () => {
   expect(foreignRequest(new Headers(), { hasTokens: false, origins: [] })).toContain(
     'not this machine',

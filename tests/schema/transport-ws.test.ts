@@ -51,6 +51,19 @@ test('4400: a message that is none', async () => {
   }
 });
 
+test('4400: a message that only a server sends, which is no error of ours', async () => {
+  for (const type of ['next', 'error', 'connection_ack']) {
+    const { send, closed, acknowledged } = await open();
+    await acknowledged();
+    const payload = type === 'error' ? [{ message: 'x' }] : {};
+    send({ id: '1', type, payload });
+    expect(await closed).toEqual({
+      code: 4400,
+      reason: `Unexpected message of type ${type} received`,
+    });
+  }
+});
+
 test('4401: a subscription before the connection is acknowledged', async () => {
   const { send, closed } = await open();
   send({ type: 'subscribe', id: '1', payload: FOREVER });

@@ -1,5 +1,4 @@
 import type fc from 'fast-check';
-import type { FuzzStage } from './stage.ts';
 
 export const DOORS = ['log', 'config', 'mqtt', 'http', 'graphql', 'ws'] as const;
 export type DoorName = (typeof DOORS)[number];
@@ -19,9 +18,6 @@ export interface Fuzz {
   /** Between batches: what must still work, besides the stage's own probe. */
   probe?(): Promise<void>;
 }
-
-/** @param stage null where only doors within this process are asked for */
-export type CreateFuzz = (stage: FuzzStage) => Fuzz;
 
 /** Rejects when a door takes longer to answer than anything here may take. */
 export async function within<T>(what: string, work: Promise<T>, deadlineMs = 60_000): Promise<T> {

@@ -68,11 +68,11 @@ export async function startFuzzStage(): Promise<FuzzStage> {
     const lines = app.stderr().slice(seen).split('\n');
     // The last one may not be whole yet.
     seen += lines.slice(0, -1).reduce((sum, line) => sum + line.length + 1, 0);
-    const found = lines
-      .slice(0, -1)
-      .filter(isComplaint)
-      .filter((line) => !known.has(kindOf(line)));
-    for (const line of found) known.add(kindOf(line));
+    const found: string[] = [];
+    for (const line of lines.slice(0, -1).filter(isComplaint)) {
+      if (!known.has(kindOf(line))) found.push(line);
+      known.add(kindOf(line));
+    }
     const all = [...found, ...overheard.splice(0)];
     if (!isAlive(app.pid)) all.push(`the process has ended: ${app.stderr().slice(-2_000)}`);
     return all;

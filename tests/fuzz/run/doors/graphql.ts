@@ -80,7 +80,7 @@ export function fuzzGraphql(stage: FuzzStage): Fuzz {
     name: 'operations over HTTP',
     door: 'graphql',
     isSocket: true,
-    share: 5,
+    share: 28,
     runsInBatch: 40,
     property: (count) =>
       fc.asyncProperty(fc.array(input, { minLength: 1, maxLength: 16 }), async (inputs) => {

@@ -108,10 +108,10 @@ export function fuzzHttp(stage: FuzzStage): Fuzz {
     name: 'requests and raw bytes',
     door: 'http',
     isSocket: true,
-    share: 4,
-    runsInBatch: 60,
+    share: 25,
+    runsInBatch: 25,
     property: (count) =>
-      fc.asyncProperty(fc.array(input, { minLength: 1, maxLength: 32 }), async (inputs) => {
+      fc.asyncProperty(fc.array(input, { minLength: 1, maxLength: 96 }), async (inputs) => {
         count(inputs.length);
         await Promise.all(inputs.map(run));
         return true;

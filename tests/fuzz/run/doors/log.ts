@@ -39,7 +39,7 @@ export function fuzzDecoder(): Fuzz {
     name: 'decoder and rules',
     door: 'log',
     isSocket: false,
-    share: 45,
+    share: 500,
     runsInBatch: 5_000,
     property: (count) =>
       fc.property(record, ({ topic, value }) => {
@@ -83,7 +83,7 @@ export async function fuzzEmbeddedLog(): Promise<Fuzz & { close(): Promise<void>
     name: 'embedded log',
     door: 'log',
     isSocket: false,
-    share: 5,
+    share: 30,
     runsInBatch: 100,
     property: (count) =>
       fc.asyncProperty(fc.array(message, { minLength: 1, maxLength: 40 }), async (messages) => {
@@ -98,7 +98,8 @@ export async function fuzzEmbeddedLog(): Promise<Fuzz & { close(): Promise<void>
           from = (records.at(-1)?.offset ?? from) + 1;
         }
         const sent = messages.map(({ topic, key, value }) => ({
-          topic,
+          // Empty stands for none.
+          topic: topic || null,
           key: key?.toWellFormed() ?? null,
           value: [...value],
         }));

@@ -171,7 +171,7 @@ export function fuzzPackets(stage: FuzzStage): Fuzz {
     name: 'packets and raw bytes',
     door: 'mqtt',
     isSocket: true,
-    share: 6,
+    share: 32,
     runsInBatch: 25,
     property: (count) =>
       fc.asyncProperty(many, async (connections) => {

@@ -101,10 +101,10 @@ export function fuzzMessages(stage: FuzzStage): Fuzz {
     name: 'graphql-transport-ws messages',
     door: 'ws',
     isSocket: true,
-    share: 3,
+    share: 12,
     runsInBatch: 25,
     property: (count) =>
-      fc.asyncProperty(fc.array(session, { minLength: 1, maxLength: 12 }), async (sessions) => {
+      fc.asyncProperty(fc.array(session, { minLength: 1, maxLength: 24 }), async (sessions) => {
         const put = await Promise.all(sessions.map(run));
         count(put.reduce((sum, each) => sum + each, 0));
         return true;
@@ -213,7 +213,7 @@ export function fuzzFrames(stage: FuzzStage): Fuzz {
     name: 'WebSocket frames and raw bytes',
     door: 'ws',
     isSocket: true,
-    share: 3,
+    share: 12,
     runsInBatch: 25,
     property: (count) =>
       fc.asyncProperty(
