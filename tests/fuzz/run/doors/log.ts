@@ -14,7 +14,7 @@ import { ruleSetOf } from './config.ts';
 
 const MAX_PAYLOAD_BYTES = 65_536;
 const MAX_DETAIL = 20_000;
-const pattern = compileTopic(model.topic);
+const pattern = compileTopic(model);
 const decode = createDecoder(model, { maxPayloadBytes: MAX_PAYLOAD_BYTES });
 
 const header = fc.oneof(
