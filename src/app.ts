@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { type Database, explained, startDatabase } from './database.ts';
+import type { Model } from './domain/model.ts';
 import { orAborted } from './domain/or-aborted.ts';
 import { openDataFolder } from './embedded/data-folder.ts';
 import { createDecoder } from './engine/decode.ts';
@@ -14,7 +15,7 @@ import { createRefusedMessages } from './engine/refused-messages.ts';
 import { createRuleBook, type RuleBook } from './engine/rule-book.ts';
 import type { Tracer } from './engine/tracer.ts';
 import { databaseFigures } from './figures.ts';
-import { model } from './model.ts';
+import { loadModel } from './load-model.ts';
 import {
   type Log,
   type Mqtt,
@@ -35,6 +36,7 @@ import { createDashboard } from './web/serve.ts';
 
 /** Where a started process can be reached. */
 export interface App {
+  model: Model;
   graphqlUrl: string;
   mqttUrl: string;
   /** The embedded broker over TLS; null without. */
@@ -65,10 +67,11 @@ const PUBLISHER_CLOSE_MS = 2_500;
  * @throws StartError that says in one line what to do
  */
 export async function startApp(config: Config, logger: Logger, signal: AbortSignal): Promise<App> {
+  const model = await loadModel(config);
   const releases = createReleases(logger);
   try {
     const dataDir = needsDataFolder(config) ? takeDataFolder(config, releases) : null;
-    return await startParts({ config, dataDir, logger, releases, signal });
+    return await startParts({ config, model, dataDir, logger, releases, signal });
   } catch (error) {
     await releases.releaseAll();
     throw error;
@@ -76,7 +79,7 @@ export async function startApp(config: Config, logger: Logger, signal: AbortSign
 }
 
 async function startParts(around: Surroundings): Promise<App> {
-  const { config, dataDir, logger, releases, signal } = around;
+  const { config, model, dataDir, logger, releases, signal } = around;
   for (const warning of warningsOf(config)) logger.warn(warning);
   const tracer = await openTracing(around);
   const database = await startDatabase(around);
@@ -131,6 +134,7 @@ async function startParts(around: Surroundings): Promise<App> {
   });
   releases.add('API', () => server.close());
   return {
+    model,
     graphqlUrl: `${server.url}/graphql`,
     mqttUrl: mqtt.url,
     mqttsUrl: mqtt.tlsUrl,
@@ -165,7 +169,7 @@ interface Followers {
 
 /** What this process knows of rules and alerts, whoever changes them: by polls, and by LISTEN. */
 async function followDatabase(
-  { config, logger, releases, signal }: Surroundings,
+  { config, model, logger, releases, signal }: Surroundings,
   { followSql: sql, openSession }: Database,
 ): Promise<Followers> {
   const rules = createRuleBook({ sql, model, logger });
@@ -189,7 +193,7 @@ async function followDatabase(
 }
 
 async function startEngine(
-  { config, logger, releases, signal }: Surroundings,
+  { config, model, logger, releases, signal }: Surroundings,
   { database, log, rules, tail, tracer }: Followers & { database: Database; log: Log },
 ): Promise<Engine> {
   const engine = createEngine(
@@ -220,7 +224,7 @@ async function startEngine(
 }
 
 async function startPublisher(
-  { config, logger, releases, signal }: Surroundings,
+  { config, model, logger, releases, signal }: Surroundings,
   { database, mqtt, rules, tail, tracer }: Followers & { database: Database; mqtt: Mqtt },
 ): Promise<void> {
   const publisher = createPublisher({

@@ -7,6 +7,7 @@ import { KAFKA_SETTINGS, kafkaContradictions } from './config/kafka.ts';
 import {
   address,
   duration,
+  filePath,
   folder,
   integer,
   type Kind,
@@ -102,6 +103,13 @@ export const SETTINGS = {
     folder(),
     './data',
     'Everything that the embedded parts keep. One process at a time.',
+  ),
+  model: setting(
+    'MODEL',
+    filePath,
+    null,
+    'Model file of the data, such as `examples/ticks/model.ts`, in place of src/model.ts. One ' +
+      'database holds the readings of one model.',
   ),
   ...KAFKA_SETTINGS,
   logPartitions: setting(

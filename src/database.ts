@@ -2,10 +2,10 @@
 import { type Config, redactUrl } from './config.ts';
 import { orAborted } from './domain/or-aborted.ts';
 import { StartError } from './domain/start-error.ts';
-import { model } from './model.ts';
 import { openDatabase, type Surroundings } from './modes.ts';
 import { connect, type Sql } from './store/connection.ts';
 import { errorCode, failureKind } from './store/failure.ts';
+import { giveDefaultRules } from './store/give-default-rules.ts';
 import { migrate } from './store/migrate.ts';
 
 export type NotifyListener = (channel: string, payload: string) => void;
@@ -28,7 +28,7 @@ const FOLLOW_ANSWER_MS = 15_000;
 
 /** @throws StartError where the database is away, refuses the login, or can't be used */
 export async function startDatabase(around: Surroundings): Promise<Database> {
-  const { config, logger, releases, signal } = around;
+  const { config, model, logger, releases, signal } = around;
   const url = await openDatabase(around);
   signal.throwIfAborted();
   const sql = connect(url, { max: 6, answerWithinMs: REQUEST_ANSWER_MS });
@@ -53,6 +53,9 @@ export async function startDatabase(around: Surroundings): Promise<Database> {
       logger.info({ additions }, 'the tables have what the model has more than before');
     const applied = await orAborted(signal, migrate(session, model, { onAdapted }));
     if (applied.length > 0) logger.info({ applied }, 'the schema is up to date');
+    if ('constant' in model.owner) {
+      await giveDefaultRules(session, { userIds: [model.owner.constant], model });
+    }
   } catch (error) {
     const direct = config.databaseDirectUrl !== null;
     throw explained(error, config, direct ? 'DATABASE_DIRECT_URL' : 'DATABASE_URL');

@@ -6,6 +6,7 @@ import { asksForLogin } from './config/broker.ts';
 import { kafkaSettings } from './config/kafka.ts';
 import type { Config } from './config.ts';
 import type { LogAppender, LogHealth, Source } from './domain/log.ts';
+import type { Model } from './domain/model.ts';
 import { orAborted } from './domain/or-aborted.ts';
 import { compileTopic } from './domain/topic.ts';
 import { startPostgres } from './embedded/postgres.ts';
@@ -20,7 +21,6 @@ import { prepareKafka } from './engine/sources/kafka-cluster.ts';
 import { createDeadLetterSender } from './engine/sources/kafka-dlq.ts';
 import { createKafkaSource } from './engine/sources/kafka-source.ts';
 import { bridgeFigures, brokerFigures, logFigures } from './figures.ts';
-import { model } from './model.ts';
 import { createBridge } from './mqtt/bridge.ts';
 import { type BrokerOptions, startBroker } from './mqtt/broker.ts';
 import type { MqttClientOptions } from './mqtt/client.ts';
@@ -33,6 +33,7 @@ import { mqttAccountsVersion, readMqttAccounts } from './store/mqtt-accounts.ts'
 
 export interface Surroundings {
   config: Config;
+  model: Model;
   /** Of the embedded parts; null where there are none. */
   dataDir: string | null;
   logger: Logger;
@@ -163,7 +164,7 @@ export interface MqttDeps {
 
 /** @throws StartError */
 export async function openMqtt(around: Surroundings, deps: MqttDeps): Promise<Mqtt> {
-  const { config, dataDir, logger, releases } = around;
+  const { config, model, dataDir, logger, releases } = around;
   if (config.mqttUrl !== null) return outsideBroker(around, deps, config.mqttUrl);
   const guard = asksForLogin(config) ? openGuard(around, deps.sql) : undefined;
   const broker = await startBroker({
@@ -217,7 +218,7 @@ function ownUrl(port: number, host: string): string {
 }
 
 function outsideBroker(around: Surroundings, deps: MqttDeps, url: string): Mqtt {
-  const { config, logger, releases } = around;
+  const { config, model, logger, releases } = around;
   const client = {
     url,
     protocolVersion: Number(config.mqttVersion) as 4 | 5,

@@ -38,6 +38,7 @@ describe('values', () => {
   test('an empty environment gives the defaults', () => {
     expect(loadConfig({})).toEqual({
       host: '127.0.0.1',
+      model: null,
       authJwtSecret: null,
       authJwksUrl: null,
       authIssuer: null,

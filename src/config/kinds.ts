@@ -102,6 +102,13 @@ export function folder(): Kind<string> {
   );
 }
 
+export const filePath: Kind<string> = kind(
+  'file',
+  'the path of a file',
+  'write the whole path, as only a shell expands ~',
+  (value) => (value.startsWith('~') ? null : value),
+);
+
 /** The text of a file with certificates or a key. */
 export const pemFile: Kind<string> = kind(
   'PEM file',

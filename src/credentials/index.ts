@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { explained } from '../database.ts';
+import type { Model } from '../domain/model.ts';
 import { BCRYPT_MAX_BYTES, hashPassword } from '../domain/password-hash.ts';
 import { StartError } from '../domain/start-error.ts';
 import { formatMicros } from '../domain/time.ts';
 import { compileTopic } from '../domain/topic.ts';
 import { runningPostgresUrl } from '../embedded/running-postgres.ts';
-import { model } from '../model.ts';
+import { loadModel } from '../load-model.ts';
 import { connect, type Sql } from '../store/connection.ts';
 import { errorCode } from '../store/failure.ts';
 import {
@@ -45,7 +46,7 @@ async function main(): Promise<number> {
   }
   const sql = connect(url, { max: 1, applicationName: 'pulsegraph-credentials' });
   try {
-    return await run(parsed.request, sql);
+    return await run(parsed.request, sql, await loadModel(config));
   } catch (error) {
     const code = errorCode(error) ?? '';
     const known = UNDEFINED_TABLE_OR_COLUMN.includes(code)
@@ -69,7 +70,7 @@ function readConfig(): Config | null {
   }
 }
 
-async function run(request: Request, sql: Sql): Promise<number> {
+async function run(request: Request, sql: Sql, model: Model): Promise<number> {
   switch (request.kind) {
     case 'list':
       process.stdout.write(table(await listMqttAccounts(sql)));
@@ -84,19 +85,25 @@ async function run(request: Request, sql: Sql): Promise<number> {
     }
     case 'rotate':
     case 'add':
-      return await setPassword(request, sql);
+      return await setPassword(request, sql, model);
   }
 }
 
 async function setPassword(
   request: Extract<Request, { kind: 'add' | 'rotate' }>,
   sql: Sql,
+  model: Model,
 ): Promise<number> {
+  const fault = ownerFault(request, model);
+  if (fault !== null) {
+    say(`--user: ${fault}`);
+    return WRONG;
+  }
   const { passwordStdin, kind } = request.password;
   const given = passwordStdin ? (await Bun.stdin.text()).replace(/\r?\n$/, '') : null;
-  const fault = given === null ? null : passwordFault(given);
-  if (fault !== null) {
-    say(`--password-stdin: ${fault}`);
+  const weakness = given === null ? null : passwordFault(given);
+  if (weakness !== null) {
+    say(`--password-stdin: ${weakness}`);
     return WRONG;
   }
   // 192 bits: nobody guesses it, however fast the hash.
@@ -110,7 +117,7 @@ async function setPassword(
     const { account } = request;
     const { username, role } = account;
     const isSuperuser = role === 'service';
-    const added = { username, role, isSuperuser, publishTo: topicOf(account), ...hash };
+    const added = { username, role, isSuperuser, publishTo: topicOf(account, model), ...hash };
     if (!(await insertMqttAccount(sql, added))) {
       say(`${username}: there is such an account; \`rotate\` gives it another password`);
       return REFUSED;
@@ -124,6 +131,12 @@ async function setPassword(
   return 0;
 }
 
+function ownerFault(request: Request, { owner }: Model): string | null {
+  if (request.kind !== 'add' || request.account.role !== 'device') return null;
+  if ('column' in owner || request.account.userId === owner.constant) return null;
+  return `all readings of this model are of ${owner.constant}; write that`;
+}
+
 function passwordFault(password: string): string | null {
   if (password.includes('\0')) return 'has a NUL in it; send text';
   if (password.length < MIN_PASSWORD_LENGTH) {
@@ -134,8 +147,13 @@ function passwordFault(password: string): string | null {
     : null;
 }
 
-function topicOf(account: AddedAccount): string | null {
-  return account.role === 'device' ? compileTopic(model).format(account) : null;
+/** What it may publish to besides the rights of its role. */
+function topicOf(account: AddedAccount, model: Model): string | null {
+  const topic = compileTopic(model);
+  if (account.role === 'device') return topic.format(account);
+  // Users have the telemetry of their own name by their role, if the topic has a user in it.
+  const isOwnerOfAll = 'constant' in model.owner && model.owner.constant === account.username;
+  return isOwnerOfAll && account.role === 'user' ? topic.filter : null;
 }
 
 function unknown(username: string): number {

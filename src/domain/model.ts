@@ -112,12 +112,17 @@ const DEFAULTS = {
 export class ModelError extends Error {
   override name = 'ModelError';
   constructor(readonly issues: readonly Issue[]) {
-    super(issues.map(lineOf).join('\n'));
+    super(issues.map((issue) => `model: ${lineOf(issue)}`).join('\n'));
+  }
+
+  /** `columns.price.type must be one of ...`, and so on. */
+  lines(): string[] {
+    return this.issues.map(lineOf);
   }
 }
 
 function lineOf({ path, message }: Issue): string {
-  return path === '' ? `model: ${message}` : `model: ${path} ${message}`;
+  return path === '' ? message : `${path} ${message}`;
 }
 
 /**
@@ -148,7 +153,16 @@ export function defineModel<const C extends Columns>(definition: ModelDefinition
     columnNames,
     defaults: NO_CHANGE,
   };
-  return { ...model, defaults: defaultsOf(model, rules) };
+  const checked = { ...model, defaults: defaultsOf(model, rules) };
+  CHECKED.add(checked);
+  return checked;
+}
+
+const CHECKED = new WeakSet<object>();
+
+/** Whether a value came out of `defineModel`. */
+export function isModel(value: unknown): value is Model {
+  return typeof value === 'object' && value !== null && CHECKED.has(value);
 }
 
 /** An integer's bounds are those of its type where it names none. */

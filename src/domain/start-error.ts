@@ -1,5 +1,6 @@
 export type StartErrorCode =
   | 'BAD_CONFIGURATION'
+  | 'MODEL_UNUSABLE'
   | 'DATA_DIR_IN_USE'
   | 'DATA_DIR_UNUSABLE'
   | 'PORT_TAKEN'

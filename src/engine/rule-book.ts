@@ -2,7 +2,8 @@ import type { Logger } from 'pino';
 import type { Model } from '../domain/model.ts';
 import type { RuleSet } from '../domain/rule.ts';
 import type { Sql } from '../store/connection.ts';
-import { readRuleConfigs } from '../store/read-rule-configs.ts';
+import { giveDefaultRules } from '../store/give-default-rules.ts';
+import { type RuleConfig, readRuleConfigs } from '../store/read-rule-configs.ts';
 import { reviewRules } from '../store/review-rules.ts';
 import { newestRuleChange, ruleChangesAfter } from '../store/rule-changes-after.ts';
 import { anySilenceRule } from '../store/silent-devices.ts';
@@ -13,7 +14,8 @@ export interface RuleBook {
   /** Begins to follow changes. Resolves after the first attempt, also where it failed. */
   start(): Promise<void>;
   /**
-   * The rules of each of these users; a user without any has version 0 and none. At once where all
+   * The rules of each of these users: one who never had any gets those of the model, and where
+   * that has none stays at version 0. At once where all
    * are in memory, else after one query, which rejects when the database is away.
    */
   rulesFor(
@@ -82,7 +84,7 @@ export function createRuleBook(options: RuleBookOptions): RuleBook {
       if (position === null) await startPosition();
       for (let ids = missing; ids.length > 0; ) {
         changed.clear();
-        for (const [userId, { ruleSet }] of await readRuleConfigs(sql, { userIds: ids, model })) {
+        for (const [userId, { ruleSet }] of await configsOf(ids)) {
           if (changed.has(userId)) continue;
           found.set(userId, ruleSet);
           remember(ruleSet);
@@ -93,6 +95,14 @@ export function createRuleBook(options: RuleBookOptions): RuleBook {
     } finally {
       loads.delete(changed);
     }
+  }
+
+  /** A user without any gets those of the model first. */
+  async function configsOf(userIds: string[]): Promise<Map<string, RuleConfig>> {
+    const configs = await readRuleConfigs(sql, { userIds, model });
+    const without = userIds.filter((id) => configs.get(id)?.ruleSet.version === 0);
+    const given = await giveDefaultRules(sql, { userIds: without, model });
+    return given.length === 0 ? configs : await readRuleConfigs(sql, { userIds, model });
   }
 
   /** Applies every change after `position`, a page at a time. */

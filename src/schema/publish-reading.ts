@@ -30,6 +30,10 @@ export function definePublishReading(builder: Builder): void {
         for (const [name, value] of Object.entries(device)) {
           if (!isTopicName(value)) throw badArgument(name, 'empty, or holds /, +, # or NUL');
         }
+        const { owner } = context.model;
+        if ('constant' in owner && device.userId !== owner.constant) {
+          throw badArgument('userId', `all readings here are of ${owner.constant}`);
+        }
         const topic = compileTopic(context.model).format(device);
         const key = deviceKey(device);
         await publish(context, { topic, key, value: Buffer.from(JSON.stringify(reading)) });

@@ -51,6 +51,7 @@ export function defineReading(builder: Builder, model: Model): void {
       DESC: { description: 'The newest first.' },
     },
   });
+  defineDeviceField(builder, model);
   defineColumns(builder, model);
   defineReadings(builder);
   definePush(builder);
@@ -63,6 +64,14 @@ const GRAPHQL_TYPE = {
   boolean: 'Boolean',
   point: 'Point',
 } as const;
+
+/** The device by the model's name for it, where that is another. */
+function defineDeviceField(builder: Builder, { device: { column } }: Model): void {
+  if (fieldName(column) === 'deviceId') return;
+  builder.objectField('Reading', fieldName(column), (t) =>
+    t.exposeID('deviceId', { description: `What \`${column}\` is in the model: the device.` }),
+  );
+}
 
 /** One field for each declared column, in camel case as all fields are. */
 function defineColumns(builder: Builder, model: Model): void {

@@ -1,8 +1,9 @@
-import type { Column, Model } from '../domain/model.ts';
+import type { Model } from '../domain/model.ts';
 import { rolledColumns } from '../domain/rollup.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Sql, TransactionSql } from './connection.ts';
 import { LOCKS } from './migrations.ts';
+import { keySql } from './reading-columns.ts';
 import { ROLLUPS, rollupColumn, STATISTIC_NAMES, type Statistic } from './rollups-schema.ts';
 import { sumOf } from './telemetry-value.ts';
 
@@ -38,12 +39,13 @@ export async function buildRollups(
   { from, to }: RollupRange,
   { builtTo, slices }: { builtTo: Micros; slices: number },
 ): Promise<boolean> {
+  const { owner, device } = keySql(sql, model, 'reading');
   const build = async (tx: TransactionSql, slice: number) => {
     const mine = sql`
-      AND hashtextextended(user_id || '/' || device_id, 0) & ${slices - 1}::bigint = ${slice}::bigint`;
+      AND hashtextextended(${owner} || '/' || ${device}, 0) & ${slices - 1}::bigint = ${slice}::bigint`;
     await tx`
       INSERT INTO ${tx(ROLLUPS)} (${tx.unsafe(columnList(model))})
-      SELECT user_id, device_id, date_bin('15 minutes', time, 'epoch'),
+      SELECT ${owner}, ${device}, date_bin('15 minutes', time, 'epoch'),
         ${tx.unsafe(aggregates(model))}
       FROM ${tx(model.table)} AS reading
       WHERE time >= ${from}::timestamptz AND time < ${to}::timestamptz ${slices > 1 ? mine : sql``}
@@ -83,6 +85,7 @@ export async function rebuildMarked(
   { generation, limit }: { generation: number; limit: number },
 ): Promise<number> {
   return await alone(sql, async (tx) => {
+    const key = keySql(tx, model, 'reading');
     const [row] = await tx<{ removed: number }[]>`
       WITH mark AS (
         DELETE FROM rollup_marks
@@ -96,7 +99,7 @@ export async function rebuildMarked(
         SELECT step.user_id, step.device_id, step.bucket, statistics.*
         FROM step CROSS JOIN LATERAL (
           SELECT ${tx.unsafe(aggregates(model))} FROM ${tx(model.table)} AS reading
-          WHERE reading.user_id = step.user_id AND reading.device_id = step.device_id
+          WHERE ${key.owner} = step.user_id AND ${key.device} = step.device_id
             AND time >= step.bucket AND time < step.bucket + interval '15 minutes'
         ) AS statistics
         ${tx.unsafe(onConflict(model))}
@@ -137,19 +140,24 @@ function statisticColumns(model: Model): string[] {
   );
 }
 
-function aggregates({ columns }: Model): string {
-  return rolledColumns({ columns })
-    .flatMap((name) => STATISTIC_NAMES.map((kind) => aggregate(name, columns[name], kind)))
+function aggregates(model: Model): string {
+  const order = ['time', ...(model.sequence === null ? [] : [`reading.${model.sequence.column}`])];
+  return rolledColumns(model)
+    .flatMap((name) => STATISTIC_NAMES.map((kind) => aggregate(name, kind, { model, order })))
     .join(', ');
 }
 
 /** Of the readings of one step. Both ends come from one sorted array, which is made but once. */
-function aggregate(name: string, column: Column | undefined, kind: Statistic): string {
+function aggregate(
+  name: string,
+  kind: Statistic,
+  { model, order }: { model: Model; order: readonly string[] },
+): string {
   const value = `reading.${name}::double precision`;
-  const inOrder = `(array_agg(${value} ORDER BY time, sequence_id)
+  const inOrder = `(array_agg(${value} ORDER BY ${order.join(', ')})
     FILTER (WHERE reading.${name} IS NOT NULL))`;
   if (kind === 'count') return `count(${value})::int`;
-  if (kind === 'sum') return sumOf(value, column);
+  if (kind === 'sum') return sumOf(value, model.columns[name]);
   if (kind === 'first') return `${inOrder}[1]`;
   if (kind === 'last') return `${inOrder}[count(${value})]`;
   return `${kind}(${value})`;

@@ -61,10 +61,14 @@ export function encodeCopy(
   rows: readonly StoredReading[],
   points: PointTypes,
 ): string {
+  const hasOwner = 'column' in model.owner;
+  const hasSequence = model.sequence !== null;
   let text = '';
   for (const { reading, extraText } of rows) {
-    text += `${formatMicros(reading.time)}\t${escapeText(reading.userId)}\t${escapeText(reading.deviceId)}\t`;
-    text += reading.sequenceId;
+    text += formatMicros(reading.time);
+    if (hasOwner) text += `\t${escapeText(reading.userId)}`;
+    text += `\t${escapeText(reading.deviceId)}`;
+    if (hasSequence) text += `\t${reading.sequenceId}`;
     for (const name of model.columnNames) {
       const value = reading.columns[name] ?? null;
       if (value === null) text += '\t\\N';

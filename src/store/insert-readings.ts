@@ -5,7 +5,7 @@ import type { TransactionSql } from './connection.ts';
 import type { StoredReading } from './copy-readings.ts';
 import { literal } from './literal.ts';
 import { type PointTypes, pointText } from './point-columns.ts';
-import { sqlType } from './readings-schema.ts';
+import { keyColumns, sqlType } from './readings-schema.ts';
 
 /**
  * Inserts readings, leaving out those whose key is there already: slower than COPY, but it takes a
@@ -18,10 +18,7 @@ export async function insertReadings(
   points: PointTypes,
 ): Promise<void> {
   const columns = [
-    'time timestamptz',
-    'user_id text',
-    'device_id text',
-    'sequence_id bigint',
+    ...keyColumns(model),
     ...Object.entries(model.columns).map(
       ([name, column]) => `${name} ${sqlType(column) ?? points.get(name)}`,
     ),
@@ -37,13 +34,14 @@ export async function insertReadings(
 
 /** The rows as JSON text. The undeclared fields go in as they are, so no digit is lost. */
 function encodeJson(model: Model, rows: readonly StoredReading[], points: PointTypes): string {
+  const { owner, device, sequence } = model;
   const texts = rows.map(({ reading, extraText }) => {
     const { userId, deviceId, sequenceId, columns } = reading;
     const head = JSON.stringify({
       time: formatMicros(reading.time),
-      user_id: userId,
-      device_id: deviceId,
-      sequence_id: sequenceId,
+      ...('column' in owner ? { [owner.column]: userId } : {}),
+      [device.column]: deviceId,
+      ...(sequence === null ? {} : { [sequence.column]: sequenceId }),
       ...(points.size === 0 ? columns : withPoints(columns, points)),
     });
     return extraText === null ? head : `${head.slice(0, -1)},"${model.extraColumn}":${extraText}}`;

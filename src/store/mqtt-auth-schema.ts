@@ -9,9 +9,19 @@ import type { Model } from '../domain/model.ts';
  * named "+" would be every user.
  */
 export function mqttAuthSchema(model: Model): string {
-  const telemetry = model.topic.replace('{user_id}', `\${username}`).replace('{device_id}', '+');
+  const { owner, device, topic } = model;
+  // Where all readings are of one owner, that account has the right in its own name.
+  const telemetry =
+    'column' in owner
+      ? [
+          [
+            'publish',
+            topic.replace(`{${owner.column}}`, `\${username}`).replace(`{${device.column}}`, '+'),
+          ],
+        ]
+      : [];
   const ofUsers = [
-    ['publish', telemetry],
+    ...telemetry,
     ['publish', `users/\${username}/config`],
     ['publish', `users/\${username}/alerts/manage`],
     ['subscribe', `users/\${username}/config`],

@@ -13,12 +13,18 @@ export interface ReadingRow {
   [column: string]: unknown;
 }
 
-/** The SQL of what identifies a reading, whatever its model calls it. */
-export function keySql(sql: Sql | TransactionSql, { owner, device, sequence }: Model) {
+/**
+ * The SQL of what identifies a reading, whatever its model calls it.
+ *
+ * @param table what the query calls the model's table
+ */
+export function keySql(sql: Sql | TransactionSql, model: Model, table = model.table) {
+  const { owner, device, sequence } = model;
+  const column = (name: string) => sql`${sql(`${table}.${name}`)}`;
   return {
-    owner: 'column' in owner ? sql`${sql(owner.column)}` : sql`${owner.constant}::text`,
-    device: sql`${sql(device.column)}`,
-    sequence: sequence === null ? sql`0::bigint` : sql`${sql(sequence.column)}`,
+    owner: 'column' in owner ? column(owner.column) : sql`${owner.constant}::text`,
+    device: column(device.column),
+    sequence: sequence === null ? sql`0::bigint` : column(sequence.column),
   };
 }
 

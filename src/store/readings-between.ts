@@ -3,7 +3,7 @@ import type { Reading } from '../domain/reading.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
 import type { DeviceKey } from './devices-by-key.ts';
-import { type ReadingRow, readingColumns, readingOf } from './reading-columns.ts';
+import { keySql, type ReadingRow, readingColumns, readingOf } from './reading-columns.ts';
 import type { ReadingPosition } from './readings-page.ts';
 import { textArray } from './text-array.ts';
 
@@ -23,6 +23,7 @@ export async function readingsBetween(
   model: Model,
   { ranges, limit }: { ranges: readonly ReadingRange[]; limit: number },
 ): Promise<Reading[]> {
+  const { owner, device, sequence } = keySql(sql, model);
   const column = (value: (range: ReadingRange) => string) => textArray(ranges.map(value));
   const rows = await sql<ReadingRow[]>`
     SELECT found.* FROM unnest(
@@ -34,9 +35,9 @@ export async function readingsBetween(
     ) WITH ORDINALITY AS wanted (u, d, after_time, after_sequence, up_to, n)
     CROSS JOIN LATERAL (
       SELECT ${readingColumns(sql, model)} FROM ${sql(model.table)}
-      WHERE user_id = wanted.u AND device_id = wanted.d
+      WHERE ${owner} = wanted.u AND ${device} = wanted.d
         AND time >= wanted.after_time AND time <= wanted.up_to
-        AND (time, sequence_id) > (wanted.after_time, wanted.after_sequence)
+        AND (time, ${sequence}) > (wanted.after_time, wanted.after_sequence)
       ORDER BY time, sequence_id LIMIT ${limit}::int) AS found
     ORDER BY wanted.n, found.time, found.sequence_id`;
   return rows.map((row) => readingOf(row, model));

@@ -3,7 +3,7 @@ import type { Reading } from '../domain/reading.ts';
 import { formatMicros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
 import type { DeviceKey } from './devices-by-key.ts';
-import { type ReadingRow, readingColumns, readingOf } from './reading-columns.ts';
+import { keySql, type ReadingRow, readingColumns, readingOf } from './reading-columns.ts';
 import type { ReadingPosition } from './readings-page.ts';
 import { textArray } from './text-array.ts';
 
@@ -15,6 +15,7 @@ export async function readingsByKey(
   model: Model,
   keys: readonly ReadingKey[],
 ): Promise<Reading[]> {
+  const { owner, device, sequence } = keySql(sql, model);
   const column = (value: (key: ReadingKey) => string) => textArray(keys.map(value));
   const rows = await sql<ReadingRow[]>`
     SELECT found.* FROM unnest(
@@ -24,7 +25,7 @@ export async function readingsByKey(
       ${column((key) => String(key.sequenceId))}::bigint[]) AS wanted (t, u, d, s)
     CROSS JOIN LATERAL (
       SELECT ${readingColumns(sql, model)} FROM ${sql(model.table)}
-      WHERE time = wanted.t AND user_id = wanted.u AND device_id = wanted.d
-        AND sequence_id = wanted.s LIMIT 1) AS found`;
+      WHERE time = wanted.t AND ${owner} = wanted.u AND ${device} = wanted.d
+        AND ${sequence} = wanted.s LIMIT 1) AS found`;
   return rows.map((row) => readingOf(row, model));
 }

@@ -3,7 +3,7 @@ import type { Reading } from '../domain/reading.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
 import type { DeviceKey } from './devices-by-key.ts';
-import { type ReadingRow, readingColumns, readingOf } from './reading-columns.ts';
+import { keySql, type ReadingRow, readingColumns, readingOf } from './reading-columns.ts';
 import { textArray } from './text-array.ts';
 
 export interface ReadingPosition {
@@ -32,6 +32,7 @@ export async function readingsPages(
   devices: readonly DeviceKey[],
   page: ReadingsPage,
 ): Promise<Reading[]> {
+  const { owner, device, sequence } = keySql(sql, model);
   const { after, from, to } = page;
   const descending = page.order === 'DESC';
   const order = descending ? sql`time DESC, sequence_id DESC` : sql`time, sequence_id`;
@@ -39,14 +40,14 @@ export async function readingsPages(
     after === null
       ? sql``
       : descending
-        ? sql`AND time <= ${after.time} AND (time, sequence_id) < (${after.time}, ${after.sequenceId})`
-        : sql`AND time >= ${after.time} AND (time, sequence_id) > (${after.time}, ${after.sequenceId})`;
+        ? sql`AND time <= ${after.time} AND (time, ${sequence}) < (${after.time}, ${after.sequenceId})`
+        : sql`AND time >= ${after.time} AND (time, ${sequence}) > (${after.time}, ${after.sequenceId})`;
   const rows = await sql<ReadingRow[]>`
     SELECT page.* FROM unnest(${textArray(devices.map((device) => device.userId))}::text[],
       ${textArray(devices.map((device) => device.deviceId))}::text[]) AS wanted (u, d)
     CROSS JOIN LATERAL (
       SELECT ${readingColumns(sql, model)} FROM ${sql(model.table)}
-      WHERE user_id = wanted.u AND device_id = wanted.d
+      WHERE ${owner} = wanted.u AND ${device} = wanted.d
         ${from === null ? sql`` : sql`AND time >= ${from}`}
         ${to === null ? sql`` : sql`AND time < ${to}`}
         ${behind}

@@ -13,16 +13,32 @@ export function sqlType({ type }: Column): string | null {
   return type === 'point' ? null : SQL_TYPES[type];
 }
 
+/** The columns that identify a reading, with their types, in the order of the key. */
+export function keyColumns(model: Model): string[] {
+  return [
+    'time timestamptz',
+    ...ofDevice(model).map((name) => `${name} text`),
+    ...inTime(model).map((name) => `${name} bigint`),
+  ];
+}
+
+/** The columns that name a device. */
+function ofDevice({ owner, device }: Model): string[] {
+  return 'column' in owner ? [owner.column, device.column] : [device.column];
+}
+
+/** The column that tells a device's readings of one time apart, where there is one. */
+function inTime({ sequence }: Model): string[] {
+  return sequence === null ? [] : [sequence.column];
+}
+
 /**
  * A hypertable where the server runs TimescaleDB, whose own settings betray that it was preloaded
  * (being available alone is not enough); elsewhere monthly partitions, made before they are needed.
  */
 export function readings(model: Model): string {
   const columns = [
-    'time timestamptz NOT NULL',
-    'user_id text NOT NULL',
-    'device_id text NOT NULL',
-    'sequence_id bigint NOT NULL',
+    ...keyColumns(model).map((column) => `${column} NOT NULL`),
     ...Object.entries(model.columns).flatMap(([name, column]) => {
       const type = sqlType(column);
       return type === null ? [] : [`${name} ${type}${column.nullable ? '' : ' NOT NULL'}`];
@@ -63,7 +79,7 @@ BEGIN
   END IF;
 END $$;
 
-CREATE INDEX ${model.table}_device_time ON ${model.table} (user_id, device_id, time DESC);${restOf(model)}`;
+CREATE INDEX ${model.table}_device_time ON ${model.table} (${ofDevice(model).join(', ')}, time DESC);${restOf(model)}`;
 }
 
 /** What a column may be, and the points. */
@@ -138,8 +154,8 @@ BEGIN
   END IF;
   ALTER TABLE ${model.table} SET (
     timescaledb.compress,
-    timescaledb.compress_segmentby = 'user_id, device_id',
-    timescaledb.compress_orderby = 'time DESC, sequence_id'
+    timescaledb.compress_segmentby = '${ofDevice(model).join(', ')}',
+    timescaledb.compress_orderby = '${['time DESC', ...inTime(model)].join(', ')}'
   );
   EXECUTE format(
     $f$SELECT %I.add_compression_policy('${model.table}', INTERVAL '7 days', if_not_exists => true)$f$,

@@ -4,7 +4,7 @@ import { pointKey } from '../domain/point.ts';
 import type { Reading } from '../domain/reading.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
-import { columnValue } from './reading-columns.ts';
+import { columnValue, keySql } from './reading-columns.ts';
 import type { ReadingPosition } from './readings-page.ts';
 import { textArray } from './text-array.ts';
 
@@ -41,6 +41,7 @@ export async function readingsToJudge(
   model: Model,
   { userId, devices, to, key, limit }: JudgedReadings,
 ): Promise<Reading[]> {
+  const { owner, device, sequence } = keySql(sql, model);
   const name = key === null ? null : columnOf(model, key);
   const value = key === null ? sql`NULL::int` : sql(name ?? model.extraColumn);
   const rows = (await sql`
@@ -50,11 +51,12 @@ export async function readingsToJudge(
       ${textArray(devices.map(({ after }) => String(after.sequenceId)))}::bigint[]
     ) WITH ORDINALITY AS wanted (d, after_time, after_sequence, n)
     CROSS JOIN LATERAL (
-      SELECT (extract(epoch FROM time) * 1000000)::bigint AS micros, sequence_id, ${value}
+      SELECT (extract(epoch FROM time) * 1000000)::bigint AS micros,
+        ${sequence} AS sequence_id, ${value}
       FROM ${sql(model.table)}
-      WHERE user_id = ${userId} AND device_id = wanted.d
+      WHERE ${owner} = ${userId} AND ${device} = wanted.d
         AND time >= wanted.after_time AND time < ${formatMicros(to)}::timestamptz
-        AND (time, sequence_id) > (wanted.after_time, wanted.after_sequence)
+        AND (time, ${sequence}) > (wanted.after_time, wanted.after_sequence)
       ORDER BY time, sequence_id LIMIT ${limit}::int) AS found
     ORDER BY wanted.n, found.micros, found.sequence_id`.values()) as unknown as Row[];
   return rows.map(([deviceId, time, sequenceId, found]) => ({
@@ -75,10 +77,11 @@ export async function devicesHeardBefore(
   model: Model,
   asked: { userId: string; deviceIds: readonly string[]; before: Micros },
 ): Promise<Set<string>> {
+  const { owner, device } = keySql(sql, model);
   const { userId, deviceIds, before } = asked;
   const rows = await sql<{ d: string }[]>`
     SELECT d FROM unnest(${textArray(deviceIds)}::text[]) AS wanted (d)
     WHERE EXISTS (SELECT FROM ${sql(model.table)}
-                  WHERE user_id = ${userId} AND device_id = wanted.d AND time < ${before})`;
+                  WHERE ${owner} = ${userId} AND ${device} = wanted.d AND time < ${before})`;
   return new Set(rows.map((row) => row.d));
 }

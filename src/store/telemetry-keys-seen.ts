@@ -1,5 +1,6 @@
 import type { Model } from '../domain/model.ts';
 import type { Sql } from './connection.ts';
+import { keySql } from './reading-columns.ts';
 import { extraValue } from './telemetry-value.ts';
 import { textArray } from './text-array.ts';
 
@@ -12,12 +13,13 @@ export async function devicesWithKey(
   model: Model,
   { userId, deviceIds, key }: { userId: string; deviceIds: readonly string[]; key: string },
 ): Promise<Set<string>> {
+  const { owner, device } = keySql(sql, model);
   const rows = await sql<{ d: string }[]>`
     SELECT d FROM unnest(${textArray(deviceIds)}::text[]) AS wanted (d)
     WHERE EXISTS (
       SELECT FROM (
         SELECT ${sql(model.extraColumn)} FROM ${sql(model.table)}
-        WHERE user_id = ${userId} AND device_id = wanted.d
+        WHERE ${owner} = ${userId} AND ${device} = wanted.d
         ORDER BY time DESC LIMIT ${NEWEST}::int) AS newest
       WHERE ${extraValue(sql, model, key)} IS NOT NULL)`;
   return new Set(rows.map((row) => row.d));

@@ -2,6 +2,7 @@ import type { PendingQuery, Row } from 'postgres';
 import type { Model } from '../domain/model.ts';
 import type { Micros } from '../domain/time.ts';
 import type { Sql } from './connection.ts';
+import { keySql } from './reading-columns.ts';
 import { ROLLUPS, rollupColumn, STATISTIC_NAMES, type Statistic } from './rollups-schema.ts';
 import { asDouble, isDeclared, storedValue, sumOf } from './telemetry-value.ts';
 
@@ -70,8 +71,9 @@ export function combinedPart(parts: Parts): Fragment {
 /** Partial statistics of the readings in [from, to), with `at`, a moment at or before the first. */
 function readingsBetween(parts: Parts, from: Fragment, to: Fragment): Fragment {
   const { sql, model, userId, keys, width } = parts;
+  const key = keySql(sql, model, 'reading');
   const between = sql`FROM ${sql(model.table)} AS reading
-    WHERE reading.user_id = ${userId} AND reading.device_id = device.d
+    WHERE ${key.owner} = ${userId} AND ${key.device} = device.d
       AND reading.time >= ${from} AND reading.time < ${to}`;
   const statistics = keys.flatMap((_, place) =>
     STATISTIC_NAMES.map((name) => {
@@ -97,9 +99,10 @@ function values({ sql, model, keys }: Parts, between: Fragment): Fragment {
     return sql`${asDouble(sql, model, key, sql`${sql(`s${place}`)}`)} AS ${sql(`v${place}`)}`;
   });
   const once = keys.every((key) => isDeclared(model, key)) ? sql`` : sql`OFFSET 0`;
+  const { sequence } = keySql(sql, model, 'reading');
   return sql`
     SELECT time, sequence_id, ${list(sql, doubles)} FROM (
-      SELECT time, sequence_id, ${list(sql, stored)} ${between} ${once}) AS stored ${once}`;
+      SELECT time, ${sequence} AS sequence_id, ${list(sql, stored)} ${between} ${once}) AS stored ${once}`;
 }
 
 function partial(parts: Parts, name: Statistic, place: number, between: Fragment): Fragment {
@@ -121,7 +124,8 @@ function end(parts: Parts, place: number, between: Fragment, which: 'first' | 'l
   if (width !== null) return sql.unsafe(endOf(`v${place}`, 'time, sequence_id', which));
   const key = keys[place] as string;
   const value = asDouble(sql, model, key, storedValue(sql, model, key));
-  const order = which === 'first' ? sql`time, sequence_id` : sql`time DESC, sequence_id DESC`;
+  const { sequence } = keySql(sql, model, 'reading');
+  const order = which === 'first' ? sql`time, ${sequence}` : sql`time DESC, ${sequence} DESC`;
   return sql`(SELECT ${value} ${between} AND ${value} IS NOT NULL ORDER BY ${order} LIMIT 1)`;
 }
 
