@@ -16,7 +16,7 @@ function main(): number {
   const { name, folder } = parsed.request;
   const place = {
     name,
-    folder: folder.replace(/\/+$/, '') || '/',
+    settings: `DATA_DIR=${quoted(join(folder, 'data'))} MODEL=${quoted(join(folder, 'model.ts'))}`,
     importPath: importPath(resolve(folder)),
   };
   const texts = { 'model.ts': modelText(place), 'README.md': readmeText(place) };
@@ -37,7 +37,7 @@ function main(): number {
   }
   process.stdout.write(
     `wrote ${files.map(({ path }) => path).join(' and ')}; start it as it is:\n\n` +
-      `    DATA_DIR=${join(folder, 'data')} MODEL=${join(folder, 'model.ts')} bun run src/index.ts\n`,
+      `    ${place.settings} bun run src/index.ts\n`,
   );
   return 0;
 }
@@ -46,6 +46,11 @@ function main(): number {
 function importPath(folder: string): string {
   const path = relative(folder, DOMAIN).replaceAll('\\', '/');
   return path.startsWith('.') ? path : `./${path}`;
+}
+
+/** For a POSIX shell. */
+function quoted(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
 process.exitCode = main();

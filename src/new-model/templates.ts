@@ -1,8 +1,8 @@
 /** What `bun src/new-model` writes. */
 export interface Place {
   name: string;
-  /** As it was given on the command line, to be written in commands. */
-  folder: string;
+  /** What the start is given, as a shell takes it. */
+  settings: string;
   /** Of src/domain/model.ts, as the model file imports it. */
   importPath: string;
 }
@@ -52,13 +52,13 @@ export const model = defineModel({
 `;
 }
 
-export function readmeText({ name, folder }: Place): string {
+export function readmeText({ name, settings }: Place): string {
   return `# ${name}
 
 \`model.ts\` describes the data; change it to yours before you keep any. Run these from the folder of
 Pulsegraph. Start it, with data of its own:
 
-    DATA_DIR=${folder}/data MODEL=${folder}/model.ts bun run src/index.ts
+    ${settings} bun run src/index.ts
 
 Send a reading, as a device would:
 

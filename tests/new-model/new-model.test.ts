@@ -45,7 +45,7 @@ describe('the written model', () => {
     const dir = join(folder, 'my domain');
     const { out, err, code } = await run(['my-domain', '--dir', dir]);
     expect([code, err]).toEqual([0, '']);
-    expect(out).toContain(`MODEL=${join(dir, 'model.ts')} bun run src/index.ts`);
+    expect(out).toContain(`MODEL='${join(dir, 'model.ts')}' bun run src/index.ts`);
     const readme = readFileSync(join(dir, 'README.md'), 'utf8');
     const [, topic = ''] = /-t (\S+)/.exec(readme) ?? [];
     const [, message = ''] = /-m "(.*)"/.exec(readme) ?? [];

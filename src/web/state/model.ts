@@ -1,8 +1,10 @@
 /** What the page was told of the stream it shows: src/model.ts, as the server runs it. */
 export interface Column {
-  type: 'double' | 'integer' | 'text' | 'boolean';
+  type: 'double' | 'integer' | 'text' | 'boolean' | 'point';
   min?: number;
   max?: number;
+  /** Of text that is one of a few. */
+  values?: string[];
 }
 
 interface StreamModel {
@@ -20,8 +22,15 @@ export function fieldName(column: string): string {
 }
 
 export const columnNames = Object.keys(model.columns);
+const isPoint = (name: string) => model.columns[name]?.type === 'point';
+/** What rules and charts call the declared columns: of a point its two numbers. */
+export const columnKeys = columnNames.flatMap((name) =>
+  isPoint(name) ? [`${name}.latitude`, `${name}.longitude`] : [name],
+);
 /** The declared columns as GraphQL fields of a reading. */
-export const readingFields = columnNames.map(fieldName).join(' ');
+export const readingFields = columnNames
+  .map((name) => fieldName(name) + (isPoint(name) ? ' { latitude longitude }' : ''))
+  .join(' ');
 export const shorthandFields = Object.keys(model.shorthands).map(fieldName).join(' ');
 
 type Fields = { extraData: Record<string, unknown> | null; [field: string]: unknown };
@@ -30,9 +39,15 @@ type Fields = { extraData: Record<string, unknown> | null; [field: string]: unkn
 export function valuesOf(reading: Fields | null): Map<string, unknown> {
   const values = new Map<string, unknown>();
   if (reading === null) return values;
-  for (const name of columnNames) values.set(name, reading[fieldName(name)]);
+  for (const key of columnKeys) values.set(key, declaredValue(reading, key));
   collect(values, reading.extraData ?? {}, '');
   return values;
+}
+
+function declaredValue(reading: Fields, key: string): unknown {
+  const [name = '', part] = key.split('.');
+  const value = reading[fieldName(name)];
+  return part === undefined ? value : (value as Record<string, unknown> | null)?.[part];
 }
 
 const MAX_DEPTH = 4;
@@ -47,8 +62,9 @@ function collect(into: Map<string, unknown>, fields: object, prefix: string, dep
 
 /** Keys that a chart can show: declared numbers, and whatever numbers these readings have. */
 export function numericKeys(readings: readonly Fields[]): string[] {
-  const isNumber = (name: string) => /^(double|integer)$/.test(model.columns[name]?.type ?? '');
-  const keys = new Set(columnNames.filter(isNumber));
+  const isNumber = (key: string) =>
+    /^(double|integer|point)$/.test(model.columns[key.split('.')[0] ?? '']?.type ?? '');
+  const keys = new Set(columnKeys.filter(isNumber));
   for (const reading of readings) {
     for (const [key, value] of valuesOf(reading)) if (typeof value === 'number') keys.add(key);
   }

@@ -6,7 +6,7 @@ import { counts, worstByDevice } from '../state/alerts.ts';
 import { devices, isCut, isLoaded, keyOf, visible, watchDevices } from '../state/devices.ts';
 import { age, number, show } from '../state/format.ts';
 import { deadLetters, history, ingest, watermarkAge } from '../state/ingest.ts';
-import { columnNames, fieldName, valuesOf } from '../state/model.ts';
+import { columnKeys, columnNames, fieldName, valuesOf } from '../state/model.ts';
 import { linkTo } from '../state/router.ts';
 import { caller, userId } from '../state/session.ts';
 import type { DeviceRow, Severity } from '../state/types.ts';
@@ -139,11 +139,11 @@ const userOf = (row: DeviceRow) => row.userId;
 
 function sortable(value: unknown): string | number | null {
   if (value === null || value === undefined) return null;
-  return typeof value === 'number' ? value : String(value);
+  return typeof value === 'number' ? value : show(value);
 }
 
 function otherValues({ latest }: DeviceRow): string {
-  const others = [...valuesOf(latest)].filter(([key]) => !columnNames.includes(key)).slice(0, 3);
+  const others = [...valuesOf(latest)].filter(([key]) => !columnKeys.includes(key)).slice(0, 3);
   return others.map(([key, value]) => `${key} ${show(value)}`).join(', ');
 }
 

@@ -186,8 +186,9 @@ function startingFields(): Record<string, string> {
   const middle = (min = 0, max = 100) => String(Math.round(min + Math.min(max - min, 170) / 2));
   return Object.fromEntries(
     columnNames.map((name) => {
-      const { type, min, max } = model.columns[name] ?? { type: 'text' };
-      if (type === 'text' || type === 'boolean') return [name, ''];
+      const { type, min, max, values } = model.columns[name] ?? { type: 'text' };
+      if (type === 'point') return [name, '52.52, 13.405'];
+      if (type === 'text' || type === 'boolean') return [name, values?.[0] ?? ''];
       return [name, min !== undefined && min < 0 ? '85.5' : middle(min, max)];
     }),
   );
@@ -209,6 +210,10 @@ function parsed(name: string, text: string): unknown {
   const type = model.columns[name]?.type;
   if (type === 'boolean') return text === 'true' ? true : text === 'false' ? false : text;
   if (type === 'text') return text;
+  if (type === 'point') {
+    const [latitude, longitude] = text.split(',').map(Number);
+    return { latitude, longitude };
+  }
   return Number.isNaN(Number(text)) ? text : Number(text);
 }
 
