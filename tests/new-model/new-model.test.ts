@@ -68,7 +68,7 @@ describe('the written model', () => {
       expect(answer).toEqual({
         device: {
           latest: {
-            time: new Date(Number(seconds) * 1_000).toISOString().replace('.000Z', 'Z'),
+            time: new Date(Number(seconds) * 1_000).toISOString(),
             sequenceId: 1,
             ...{ value: 21.5, count: null, status: 'FAILED', extraData: null },
             location: { latitude: 52.5, longitude: 13.4 },
@@ -80,10 +80,10 @@ describe('the written model', () => {
       });
       expect(await app.stop()).toBe(0);
       const text = readFileSync(MODEL, 'utf8');
-      writeFileSync(MODEL, text.replace("status: { type: 'text'", "state: { type: 'text'"));
+      writeFileSync(MODEL, text.replace('    count: {', '    counted: {'));
       const renamed = await runApp(app.dataDir, { MODEL });
       expect(renamed.code).toBe(1);
-      expect(renamed.stderr.join('\n')).toContain('columns.status: is gone: declare it');
+      expect(renamed.stderr.join('\n')).toContain('columns.count: is gone: declare it');
       writeFileSync(
         MODEL,
         text.replace('min: 0 }', 'min: 0 },\n speed: { type: "double", nullable: true }'),
