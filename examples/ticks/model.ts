@@ -12,9 +12,6 @@ export const model = defineModel({
     volume: { type: 'integer', nullable: true, min: 0 },
   },
   extraColumn: 'extra_data',
-  shorthands: {
-    price_floor: { id: 'price-floor', key: 'price', operator: '<' },
-  },
   rules: [
     {
       id: 'acme-floor',
@@ -22,6 +19,14 @@ export const model = defineModel({
       operator: '<',
       threshold: 10,
       devices: 'ACME',
+      message: '{device_id} fell to {value}, below {threshold}',
+    },
+    {
+      id: 'globex-floor',
+      key: 'price',
+      operator: '<',
+      threshold: 250,
+      devices: 'GLOBEX',
       message: '{device_id} fell to {value}, below {threshold}',
     },
   ],

@@ -1,4 +1,5 @@
-import { model } from '../model.ts';
+import { StartError } from '../domain/start-error.ts';
+import { loadModel } from '../load-model.ts';
 import { ApiError } from './api.ts';
 import { runLoad } from './load.ts';
 import { type Parsed, parseOptions } from './options.ts';
@@ -23,6 +24,7 @@ async function main(): Promise<number> {
     return await run(parsed);
   } catch (error) {
     const known =
+      error instanceof StartError ||
       error instanceof UnreachableError ||
       error instanceof RecordingError ||
       error instanceof ApiError;
@@ -32,6 +34,8 @@ async function main(): Promise<number> {
 }
 
 async function run(parsed: Exclude<Parsed, { kind: 'exit' }>): Promise<number> {
+  // As the process reads it that is to be tested.
+  const model = await loadModel({ model: process.env.MODEL || null });
   const context = { progress: createProgress(process.stderr), stopped: stopOnInterrupt() };
   if (parsed.kind === 'load') {
     const result = await runLoad({ ...parsed.options, model }, context);

@@ -3,7 +3,7 @@ import type { Api } from './api.ts';
 
 /** What the load test asks of rules, one operation each. */
 
-const OPERATOR_NAMES: Record<Operator, string> = {
+export const OPERATOR_NAMES: Record<Operator, string> = {
   '>': 'GT',
   '<': 'LT',
   '>=': 'GTE',

@@ -17,14 +17,17 @@ export function createScope(run: string, { owner }: Pick<Simulation, 'owner'>): 
     owner === null
       ? { userId: `${run}_probe`, deviceId: 'device_probe' }
       : { userId: owner, deviceId: `${run}_probe` };
+  const isProbe = ({ userId, deviceId }: DeviceName) =>
+    userId === probe.userId && deviceId === probe.deviceId;
   return {
     run,
     probe,
-    isProbe: ({ userId, deviceId }) => userId === probe.userId && deviceId === probe.deviceId,
-    holds({ userId, deviceId, ruleId }) {
-      if (owner === null) return userId.startsWith(`${run}_`);
+    isProbe,
+    holds(alert) {
+      if (isProbe(alert)) return false;
+      if (owner === null) return alert.userId.startsWith(`${run}_`);
       // The owner's other rules look at the run's devices, too.
-      return deviceId.startsWith(`${run}_`) && ruleId.startsWith(`${run}-`);
+      return alert.deviceId.startsWith(`${run}_`) && alert.ruleId.startsWith(`${run}-`);
     },
   };
 }

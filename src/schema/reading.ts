@@ -84,8 +84,6 @@ function defineColumns(builder: Builder, model: Model): void {
         type: GRAPHQL_TYPE[column.type],
         nullable: column.nullable,
         description: describe(name, column),
-        // They come with the row: a model of many columns has pages as long as one of few.
-        complexity: 0,
         resolve: (reading) => reading.columns[name] as never,
       }),
     );
@@ -104,11 +102,9 @@ function definePoint(builder: Builder): void {
     description: 'A place on the earth, in degrees (WGS 84).',
     fields: (t) => ({
       latitude: t.exposeFloat('latitude', {
-        complexity: 0,
         description: 'From -90 to 90; the north is positive.',
       }),
       longitude: t.exposeFloat('longitude', {
-        complexity: 0,
         description: 'From -180 to 180; the east is positive.',
       }),
     }),
@@ -174,7 +170,7 @@ function definePush(builder: Builder): void {
         }
         return deliveries(context, (signal) => follow(context, device, signal));
       },
-      resolve: (delivery) => delivered(delivery),
+      resolve: (delivery, _, context) => delivered(delivery, context),
     }),
   );
 }
@@ -184,9 +180,9 @@ async function* follow(
   { feed }: Context,
   device: DeviceKey,
   signal: AbortSignal,
-): AsyncIterableIterator<readonly Reading[]> {
+): AsyncIterableIterator<Reading> {
   try {
-    for await (const reading of feed.watch(device, signal)) yield [reading];
+    yield* feed.watch(device, signal);
   } catch (error) {
     if (!(error instanceof OverrunError)) throw error;
     const message =

@@ -2,11 +2,9 @@ import type { GraphQLError } from 'graphql';
 import { atTime } from './at-time.ts';
 import type { Context } from './context.ts';
 import { publicError, tokenExpired } from './errors.ts';
+import { forgetLoaded } from './request-loader.ts';
 
-/** Events of a subscription, in order, or why it ends: the last thing that the subscriber gets. */
-export type Deliveries<T> = { events: readonly T[] } | { error: GraphQLError };
-
-/** One of them, as a resolver gets it. */
+/** An event of a subscription, or why it ends: the last thing that the subscriber gets. */
 export type Delivery<T> = { event: T } | { error: GraphQLError };
 
 /**
@@ -19,7 +17,7 @@ export type Delivery<T> = { event: T } | { error: GraphQLError };
  */
 export function deliveries<T>(
   context: Context,
-  run: (signal: AbortSignal) => AsyncIterableIterator<readonly T[]>,
+  run: (signal: AbortSignal) => AsyncIterableIterator<T>,
 ): AsyncIterableIterator<Delivery<T>> {
   const { expiresAtMs, streams } = context.door;
   streams?.take();
@@ -40,40 +38,41 @@ export function deliveries<T>(
     streams?.giveBack();
     context.subscriptions.open--;
   };
-  const end = async (): Promise<IteratorResult<Deliveries<T>>> => {
+  const end = async (): Promise<IteratorResult<Delivery<T>>> => {
     over = true;
     release();
     left.abort();
     await source.return?.();
     return { done: true, value: undefined };
   };
-  const last = (error: GraphQLError): IteratorResult<Deliveries<T>> => {
+  const last = (error: GraphQLError): IteratorResult<Delivery<T>> => {
     over = true;
     release();
     return { done: false, value: { error } };
   };
-  const pages: AsyncIterableIterator<Deliveries<T>> = {
+  return {
     async next() {
       if (over) return await end();
       try {
         const result = await source.next();
         if (expired && !over) return last(tokenExpired());
         if (result.done) return await end();
-        return { done: false, value: { events: result.value } };
+        return { done: false, value: { event: result.value } };
       } catch (error) {
         return last(expired ? tokenExpired() : publicError(error, context));
       }
     },
     return: end,
     throw: end,
-    [Symbol.asyncIterator]: () => pages,
+    [Symbol.asyncIterator]() {
+      return this;
+    },
   };
-  // shared-results.ts takes them apart: a resolver gets one event.
-  return pages as AsyncIterableIterator<never>;
 }
 
-/** Resolves a delivery. */
-export function delivered<T>(delivery: Delivery<T>): T {
+/** Resolves a delivery: what is loaded for this event is loaded anew. */
+export function delivered<T>(delivery: Delivery<T>, context: Context): T {
+  forgetLoaded(context);
   if ('error' in delivery) throw delivery.error;
   return delivery.event;
 }

@@ -71,8 +71,9 @@ async function bundle(model: Model): Promise<Map<string, File>> {
 }
 
 /** The page knows the model's columns without the schema, which may be kept from strangers. */
-function withModel(page: string, { columns, shorthands, topic }: Model): string {
-  const json = JSON.stringify({ columns, shorthands, topic });
+function withModel(page: string, model: Model): string {
+  const { columns, shorthands, topic, owner, device, sequence } = model;
+  const json = JSON.stringify({ columns, shorthands, topic, owner, device, sequence });
   const escaped = json.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
   const filled = page.replace(/(<meta name="stream-model" content=)""/, `$1"${escaped}"`);
   if (filled === page) throw new Error('src/web/index.html has no <meta name="stream-model">');

@@ -53,7 +53,10 @@ describe('a model', () => {
   test('may name its key, or do without an owner and a sequence', () => {
     expect(ticks.key).toEqual(['time', 'symbol']);
     expect(logistics.key).toEqual(['time', 'customer_id', 'package_id', 'sequence_id']);
-    expect(ticks.defaults.rules).toMatchObject([{ id: 'acme-floor', threshold: 10 }]);
+    expect(ticks.defaults.rules).toMatchObject([
+      { id: 'acme-floor', threshold: 10 },
+      { id: 'globex-floor' },
+    ]);
   });
 
   test('bounds integers as the database does', () => {

@@ -90,22 +90,11 @@ export function number(value: number | null | undefined): string {
   return Math.abs(value) >= 100_000 ? large.format(value) : plain.format(value);
 }
 
-interface Place {
-  latitude: number;
-  longitude: number;
-}
-
-const isPlace = (value: unknown): value is Place =>
-  typeof (value as Place).latitude === 'number' && typeof (value as Place).longitude === 'number';
-/** To some ten metres. */
-const place = ({ latitude, longitude }: Place) => `${latitude.toFixed(4)}, ${longitude.toFixed(4)}`;
-
 /** Any value of a reading, short. */
 export function show(value: unknown): string {
   if (value === null || value === undefined) return '–';
   if (typeof value === 'number') return number(value);
-  if (typeof value === 'string') return value;
-  return isPlace(value) ? place(value) : JSON.stringify(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 const SIGNS: Record<string, string> = { GT: '>', LT: '<', GTE: '≥', LTE: '≤', EQ: '=', NE: '≠' };

@@ -3,7 +3,7 @@ export interface Column {
   type: 'double' | 'integer' | 'text' | 'boolean' | 'point';
   min?: number;
   max?: number;
-  /** Of text that is one of a few. */
+  /** Of text: all that it may be. */
   values?: string[];
 }
 
@@ -11,10 +11,22 @@ interface StreamModel {
   columns: Record<string, Column>;
   shorthands: Record<string, { id: string; key: string; operator: '>' | '<' }>;
   topic: string;
+  owner: { column: string } | { constant: string };
+  device: { column: string };
+  /** Null where a device has one reading a time. */
+  sequence: { column: string } | null;
 }
 
 const meta = document.querySelector('meta[name="stream-model"]')?.getAttribute('content');
-export const model = JSON.parse(meta || '{"columns":{},"shorthands":{},"topic":""}') as StreamModel;
+const NO_MODEL: StreamModel = {
+  columns: {},
+  shorthands: {},
+  topic: '',
+  owner: { column: 'user_id' },
+  device: { column: 'device_id' },
+  sequence: null,
+};
+export const model: StreamModel = meta ? JSON.parse(meta) : NO_MODEL;
 
 /** `temperature_max` is `temperatureMax` in GraphQL. */
 export function fieldName(column: string): string {
@@ -22,16 +34,19 @@ export function fieldName(column: string): string {
 }
 
 export const columnNames = Object.keys(model.columns);
+const POINT_PARTS = ['latitude', 'longitude'];
 const isPoint = (name: string) => model.columns[name]?.type === 'point';
-/** What rules and charts call the declared columns: of a point its two numbers. */
-export const columnKeys = columnNames.flatMap((name) =>
-  isPoint(name) ? [`${name}.latitude`, `${name}.longitude`] : [name],
-);
 /** The declared columns as GraphQL fields of a reading. */
 export const readingFields = columnNames
-  .map((name) => fieldName(name) + (isPoint(name) ? ' { latitude longitude }' : ''))
+  .map((name) => (isPoint(name) ? `${fieldName(name)} { latitude longitude }` : fieldName(name)))
   .join(' ');
+/** Declared columns as rules and charts know them: of a point its two numbers. */
+export const declaredKeys = columnNames.flatMap((name) =>
+  isPoint(name) ? POINT_PARTS.map((part) => `${name}.${part}`) : [name],
+);
 export const shorthandFields = Object.keys(model.shorthands).map(fieldName).join(' ');
+
+type Point = Record<string, number> | null | undefined;
 
 type Fields = { extraData: Record<string, unknown> | null; [field: string]: unknown };
 
@@ -39,15 +54,13 @@ type Fields = { extraData: Record<string, unknown> | null; [field: string]: unkn
 export function valuesOf(reading: Fields | null): Map<string, unknown> {
   const values = new Map<string, unknown>();
   if (reading === null) return values;
-  for (const key of columnKeys) values.set(key, declaredValue(reading, key));
+  for (const name of columnNames) {
+    const value = reading[fieldName(name)];
+    if (!isPoint(name)) values.set(name, value);
+    else for (const part of POINT_PARTS) values.set(`${name}.${part}`, (value as Point)?.[part]);
+  }
   collect(values, reading.extraData ?? {}, '');
   return values;
-}
-
-function declaredValue(reading: Fields, key: string): unknown {
-  const [name = '', part] = key.split('.');
-  const value = reading[fieldName(name)];
-  return part === undefined ? value : (value as Record<string, unknown> | null)?.[part];
 }
 
 const MAX_DEPTH = 4;
@@ -62,9 +75,9 @@ function collect(into: Map<string, unknown>, fields: object, prefix: string, dep
 
 /** Keys that a chart can show: declared numbers, and whatever numbers these readings have. */
 export function numericKeys(readings: readonly Fields[]): string[] {
-  const isNumber = (key: string) =>
-    /^(double|integer|point)$/.test(model.columns[key.split('.')[0] ?? '']?.type ?? '');
-  const keys = new Set(columnKeys.filter(isNumber));
+  // One that is no column is a number of a point.
+  const isNumber = (key: string) => /^(double|integer)$/.test(model.columns[key]?.type ?? 'double');
+  const keys = new Set(declaredKeys.filter(isNumber));
   for (const reading of readings) {
     for (const [key, value] of valuesOf(reading)) if (typeof value === 'number') keys.add(key);
   }

@@ -6,7 +6,7 @@ import { counts, worstByDevice } from '../state/alerts.ts';
 import { devices, isCut, isLoaded, keyOf, visible, watchDevices } from '../state/devices.ts';
 import { age, number, show } from '../state/format.ts';
 import { deadLetters, history, ingest, watermarkAge } from '../state/ingest.ts';
-import { columnKeys, columnNames, fieldName, valuesOf } from '../state/model.ts';
+import { declaredKeys, valuesOf } from '../state/model.ts';
 import { linkTo } from '../state/router.ts';
 import { caller, userId } from '../state/session.ts';
 import type { DeviceRow, Severity } from '../state/types.ts';
@@ -106,14 +106,14 @@ function columnsFor(isAll: boolean): TableColumn<DeviceRow>[] {
       ),
     },
     ...(isAll ? [{ id: 'user', title: 'User', sort: userOf, cell: userOf, isMinor: true }] : []),
-    ...columnNames.map((name, at) => ({
+    ...declaredKeys.map((name, at) => ({
       id: name,
       width: 'medium' as const,
       isMinor: at > 0,
-      title: name.replaceAll('_', ' '),
+      title: name.replaceAll(/[_.]/g, ' '),
       isNumeric: true,
-      sort: (row: DeviceRow) => sortable(row.latest?.[fieldName(name)]),
-      cell: (row: DeviceRow) => show(row.latest?.[fieldName(name)]),
+      sort: (row: DeviceRow) => sortable(shownAt(row, name)),
+      cell: (row: DeviceRow) => show(shownAt(row, name)),
     })),
     { id: 'other', title: 'Other values', isMinor: true, cell: otherValues },
     {
@@ -135,15 +135,16 @@ function columnsFor(isAll: boolean): TableColumn<DeviceRow>[] {
   ];
 }
 
+const shownAt = (row: DeviceRow, key: string) => valuesOf(row.latest).get(key);
 const userOf = (row: DeviceRow) => row.userId;
 
 function sortable(value: unknown): string | number | null {
   if (value === null || value === undefined) return null;
-  return typeof value === 'number' ? value : show(value);
+  return typeof value === 'number' ? value : String(value);
 }
 
 function otherValues({ latest }: DeviceRow): string {
-  const others = [...valuesOf(latest)].filter(([key]) => !columnKeys.includes(key)).slice(0, 3);
+  const others = [...valuesOf(latest)].filter(([key]) => !declaredKeys.includes(key)).slice(0, 3);
   return others.map(([key, value]) => `${key} ${show(value)}`).join(', ');
 }
 

@@ -4,7 +4,7 @@ import { Chart } from '../components/chart.tsx';
 import { ApiError, request, wordsOf } from '../state/api.ts';
 import { BACKTEST, DEVICE_NAMES } from '../state/documents.ts';
 import { isoSeconds, number, span } from '../state/format.ts';
-import { columnKeys } from '../state/model.ts';
+import { declaredKeys } from '../state/model.ts';
 import { thresholdsOf } from '../state/rules.ts';
 import { type Chartable, type DeviceName, loadSeries, type Range } from '../state/telemetry.ts';
 import type { Backtest, Issue, RuleInput } from '../state/types.ts';
@@ -164,7 +164,7 @@ function Outcome({ user, draft, result, range }: Tried & { user: string; draft: 
 function Drawn(props: Tried & { user: string; device: string; draft: RuleInput }) {
   const { user, device, draft, result, range } = props;
   const [series, setSeries] = useState<Chartable | null>(null);
-  const key = draft.key ?? columnKeys[0] ?? '';
+  const key = draft.key ?? declaredKeys[0] ?? '';
   // What is typed meanwhile moves the end by seconds only: no reason to read again.
   const [from, to] = [range.from, range.to].map((time) => Math.floor(time / 300) * 300) as [
     number,

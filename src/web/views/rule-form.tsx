@@ -1,6 +1,6 @@
 import { Notice } from '../components/bits.tsx';
 import { Field, TextField, ValueField } from '../components/fields.tsx';
-import { columnKeys, model } from '../state/model.ts';
+import { declaredKeys } from '../state/model.ts';
 import type { Issue, Operator, RuleInput, Severity } from '../state/types.ts';
 
 interface FormProps {
@@ -129,7 +129,7 @@ function Threshold({ draft, of, set }: ThresholdProps) {
       <TextField
         title="Key"
         hint="temperature, engine.rpm"
-        list={columnKeys}
+        list={declaredKeys}
         value={draft.key}
         issues={of('key')}
         onText={(key) => set({ key })}
@@ -148,7 +148,6 @@ function Threshold({ draft, of, set }: ThresholdProps) {
       </Field>
       <ValueField
         title="Threshold"
-        list={model.columns[draft.key ?? '']?.values}
         value={draft.threshold}
         issues={of('threshold')}
         onValue={(threshold) => set({ threshold })}

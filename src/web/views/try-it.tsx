@@ -18,7 +18,8 @@ export function TryItView() {
 
 /** When each stage was seen, ms after it was sent. */
 interface Journey {
-  sequenceId: number;
+  /** Of the reading, epoch ms. */
+  time: number;
   sentAt: number;
   acceptedMs: number | null;
   storedMs: number | null;
@@ -39,7 +40,7 @@ function TryIt({ user }: { user: string }) {
   };
   useStored(user, deviceId, (reading) =>
     update((one) =>
-      one.sequenceId === reading.sequenceId && one.storedMs === null
+      one.time === Date.parse(reading.time) && one.storedMs === null
         ? { ...one, storedMs: performance.now() - one.sentAt }
         : one,
     ),
@@ -61,7 +62,7 @@ function TryIt({ user }: { user: string }) {
     setFaults([]);
     const reading = readingOf(fields, extra);
     current.current = {
-      sequenceId: reading.sequence_id,
+      time: reading.time,
       sentAt: performance.now(),
       acceptedMs: null,
       storedMs: null,
@@ -187,8 +188,9 @@ function startingFields(): Record<string, string> {
   return Object.fromEntries(
     columnNames.map((name) => {
       const { type, min, max, values } = model.columns[name] ?? { type: 'text' };
-      if (type === 'point') return [name, '52.52, 13.405'];
-      if (type === 'text' || type === 'boolean') return [name, values?.[0] ?? ''];
+      if (type === 'text') return [name, values?.[0] ?? ''];
+      if (type === 'boolean') return [name, 'false'];
+      if (type === 'point') return [name, '{ "latitude": 52.52, "longitude": 13.405 }'];
       return [name, min !== undefined && min < 0 ? '85.5' : middle(min, max)];
     }),
   );
@@ -200,30 +202,38 @@ function readingOf(fields: Record<string, string>, extra: string) {
     .filter(([, text]) => text.trim() !== '')
     .map(([name, text]) => [name, parsed(name, text.trim())]);
   const others = extra.trim() === '' ? {} : JSON.parse(extra);
-  const nowMs = Date.now();
-  return { ...others, ...Object.fromEntries(values), time: nowMs, sequence_id: nowMs } as {
-    sequence_id: number;
-  };
+  const time = Date.now();
+  const sequence = model.sequence === null ? {} : { [model.sequence.column]: time };
+  return { ...others, ...Object.fromEntries(values), ...sequence, time };
 }
 
 function parsed(name: string, text: string): unknown {
   const type = model.columns[name]?.type;
   if (type === 'boolean') return text === 'true' ? true : text === 'false' ? false : text;
   if (type === 'text') return text;
-  if (type === 'point') {
-    const [latitude, longitude] = text.split(',').map(Number);
-    return { latitude, longitude };
-  }
+  if (type === 'point') return pointIn(text);
   return Number.isNaN(Number(text)) ? text : Number(text);
 }
 
+/** What is no JSON goes as it is: the server says what a point looks like. */
+function pointIn(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
 function shellLine(user: string, deviceId: string, fields: Record<string, string>): string {
-  const topic = model.topic.replace('{user_id}', user).replace('{device_id}', deviceId);
+  const { owner, device, sequence } = model;
+  const ofDevice = model.topic.replace(`{${device.column}}`, deviceId);
+  const topic = 'column' in owner ? ofDevice.replace(`{${owner.column}}`, user) : ofDevice;
+  const number = sequence === null ? '' : `, \\"${sequence.column}\\": 1`;
   const values = Object.entries(fields)
     .filter(([, text]) => text.trim() !== '')
     .map(
       ([name, text]) =>
         `, \\"${name}\\": ${JSON.stringify(parsed(name, text.trim())).replaceAll('"', '\\"')}`,
     );
-  return `npx mqtt pub -h 127.0.0.1 -q 1 -t ${topic} -m "{\\"time\\": $(date +%s), \\"sequence_id\\": 1${values.join('')}}"`;
+  return `npx mqtt pub -h 127.0.0.1 -q 1 -t ${topic} -m "{\\"time\\": $(date +%s)${number}${values.join('')}}"`;
 }
