@@ -1,7 +1,7 @@
 import { snoozeFault } from '../domain/alert-operation.ts';
 import type { Duration } from '../domain/duration.ts';
 import { finiteNumber, kindOf, oneOf, type Report, reportUnknown, text } from '../domain/fields.ts';
-import { isJsonObject, type JsonObject, type JsonValue } from '../domain/json.ts';
+import { isJsonObject, type JsonObject, type JsonValue, printable } from '../domain/json.ts';
 import type { Issue } from '../domain/rule.ts';
 import type { RuleSwitch } from '../domain/rule-switch.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
@@ -40,7 +40,8 @@ export function readManageMessage(payload: Uint8Array): ManageMessage {
   }
   const issues: Issue[] = [];
   const operation = readOperation(input, (path, message) => {
-    if (issues.length < MAX_ISSUES) issues.push({ path, message });
+    if (issues.length < MAX_ISSUES)
+      issues.push({ path: printable(path), message: printable(message) });
   });
   const subject = subjectOf(input);
   return operation === null || issues.length > 0

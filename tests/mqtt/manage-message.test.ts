@@ -98,3 +98,13 @@ test('what a parser quotes of a text that is no JSON can be stored', () => {
   expect(message.issues[0]?.message).toContain('is not JSON in UTF-8');
   expect(message.issues[0]?.message).not.toContain('\0');
 });
+
+test('so can what is said of an unknown field, wherever its name is cut', () => {
+  for (const before of ['', 'x']) {
+    const message = read({ ...on, action: 'ACKNOWLEDGE', [`${before}\0${'𐀀'.repeat(200)}`]: 1 });
+    if (message.kind !== 'invalid') throw new Error(`read as ${message.kind}`);
+    for (const { path, message: text } of message.issues) {
+      expect((path + text).isWellFormed() && !(path + text).includes('\0')).toBe(true);
+    }
+  }
+});
