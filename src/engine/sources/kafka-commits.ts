@@ -17,7 +17,10 @@ export interface OffsetCommits {
   learn(partition: number, committed: number): void;
   /** The partition is another's now, or its log begins anew. */
   forget(partition: number): void;
-  /** Sends all again: a broker that went away may not have kept the last of them. */
+  /**
+   * Sends all again, and waits for no answer that is still due: a broker that went away may not
+   * have kept the last of them, nor ever answer.
+   */
   resend(): void;
   /** Sends what waits. Resolves when that was tried; a failure is tried again later. */
   flush(): Promise<void>;
@@ -25,7 +28,7 @@ export interface OffsetCommits {
 }
 
 /** A coordinator that moved may leave an answer owing: what waits behind it is sent anew. */
-const SEND_DEADLINE_MS = 10_000;
+export const SEND_DEADLINE_MS = 10_000;
 
 export function createOffsetCommits(options: {
   /** Rejects when the broker refuses or is away. */
@@ -39,6 +42,8 @@ export function createOffsetCommits(options: {
   let timer: ReturnType<typeof setTimeout> | null = null;
   let sending: Promise<void> | null = null;
   let stopped = false;
+  /** Ends the wait for the answer that is due. */
+  let giveUp = new AbortController();
 
   function schedule(): void {
     if (timer !== null || stopped) return;
@@ -65,7 +70,9 @@ export function createOffsetCommits(options: {
       return offset === undefined ? [] : [{ partition, offset }];
     });
     try {
-      if (offsets.length > 0) await withDeadline(send(offsets), SEND_DEADLINE_MS, 'a commit');
+      if (offsets.length > 0) {
+        await withDeadline(send(offsets), SEND_DEADLINE_MS, 'a commit', giveUp.signal);
+      }
     } catch (error) {
       logger.debug({ err: error }, 'offsets not committed: tried again later');
       for (const partition of partitions) if (known.has(partition)) waiting.add(partition);
@@ -90,6 +97,8 @@ export function createOffsetCommits(options: {
       waiting.delete(partition);
     },
     resend() {
+      giveUp.abort();
+      giveUp = new AbortController();
       for (const partition of known.keys()) waiting.add(partition);
       if (waiting.size > 0) schedule();
     },

@@ -1,8 +1,8 @@
 /**
  * What kafkajs needs before its first client: the codecs that it leaves to others, an end to a
  * timer that each connection of it re-arms every millisecond for ever (with a negative delay, hence
- * Bun's TimeoutNegativeWarning) though nothing waits to be sent, and the reason why a group's
- * coordinator is not found.
+ * Bun's TimeoutNegativeWarning) though nothing waits to be sent, an end to every request, and the
+ * reason why a group's coordinator is not found.
  */
 
 import { promisify } from 'node:util';
@@ -10,6 +10,10 @@ import { zstdCompress, zstdDecompress } from 'node:zlib';
 import { CompressionCodecs, CompressionTypes } from 'kafkajs';
 // @ts-expect-error: not in its types
 import Cluster from 'kafkajs/src/cluster/index.js';
+// @ts-expect-error: not in its types
+import { KafkaJSConnectionClosedError } from 'kafkajs/src/errors.js';
+// @ts-expect-error: not in its types
+import Connection from 'kafkajs/src/network/connection.js';
 // @ts-expect-error: not in its types
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
 // @ts-expect-error: has no types
@@ -45,6 +49,24 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
 const schedule = RequestQueue.prototype.scheduleCheckPendingRequests as () => void;
 RequestQueue.prototype.scheduleCheckPendingRequests = function (this: RequestQueueState) {
   if (this.pending.length > 0 || this.throttledUntil > Date.now()) schedule.call(this);
+};
+
+interface ConnectionState {
+  host: string;
+  port: number;
+  rejectRequests(error: Error): void;
+}
+
+const disconnect = Connection.prototype.disconnect as () => Promise<boolean>;
+/**
+ * A request that is made in the moment in which its connection closes, for instance the commit of
+ * an offset to a coordinator that moves, would get neither an answer nor a timeout.
+ */
+Connection.prototype.disconnect = async function (this: ConnectionState) {
+  const done = await disconnect.call(this);
+  const { host, port } = this;
+  this.rejectRequests(new KafkaJSConnectionClosedError('Closed connection', { host, port }));
+  return done;
 };
 
 interface ClusterState {
