@@ -52,18 +52,20 @@ export function isAfter(a: Place, b: Place): boolean {
 }
 
 /** Why a record became a dead letter: stable codes, as `deadLetters(reason:)` takes them. */
-export type RejectReason =
-  | 'BAD_TOPIC'
-  | 'BAD_JSON'
-  | 'BAD_ENCODING'
-  | 'TOO_LARGE'
-  | 'MISSING_FIELD'
-  | 'WRONG_TYPE'
-  | 'OUT_OF_RANGE'
-  | 'DEVICE_MISMATCH'
-  | 'TIME_OUT_OF_RANGE'
-  | 'UNSTORABLE_TEXT'
-  | 'REFUSED_BY_DATABASE';
+export const REJECT_REASONS = [
+  'BAD_TOPIC',
+  'BAD_JSON',
+  'BAD_ENCODING',
+  'TOO_LARGE',
+  'MISSING_FIELD',
+  'WRONG_TYPE',
+  'OUT_OF_RANGE',
+  'DEVICE_MISMATCH',
+  'TIME_OUT_OF_RANGE',
+  'UNSTORABLE_TEXT',
+  'REFUSED_BY_DATABASE',
+] as const;
+export type RejectReason = (typeof REJECT_REASONS)[number];
 
 export interface Rejection {
   reason: RejectReason;

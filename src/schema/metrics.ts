@@ -1,5 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { type Metric, Registry } from 'prom-client';
+import { REJECT_REASONS } from '../domain/reading.ts';
 import { MICROS_PER_MS, MICROS_PER_SECOND } from '../domain/time.ts';
 import type { Distribution } from '../engine/measures.ts';
 import type { EngineStatus, LaneStatus } from '../engine/status.ts';
@@ -80,7 +81,14 @@ function engineFamilies(status: () => EngineStatus): Family[] {
       { value: measures().rows },
     ]),
     counter('dead_letters_total', 'Messages that could not be stored, by reason', () =>
-      byLabel('reason', measures().deadLetters),
+      // Each reason from the start: what begins at 1 has not increased, and would alert nobody.
+      byLabel(
+        'reason',
+        new Map<string, number>([
+          ...REJECT_REASONS.map((reason) => [reason, 0] as const),
+          ...measures().deadLetters,
+        ]),
+      ),
     ),
     counter('alert_transitions_total', 'Alerts fired and resolved by the lanes, by type', () =>
       byLabel('type', measures().transitions),
@@ -191,7 +199,7 @@ function ofFigure({ read, ...family }: Figure): Family {
   };
 }
 
-function byLabel(label: string, counts: Iterable<[string, number]>): Sample[] {
+function byLabel(label: string, counts: Iterable<readonly [string, number]>): Sample[] {
   return [...counts].map(([name, value]) => ({ labels: { [label]: name }, value }));
 }
 

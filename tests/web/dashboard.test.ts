@@ -16,6 +16,8 @@ import {
 
 const USER = 'plant';
 const LONG = 60_000;
+/** As long as a name may be. */
+const LONG_NAME = 'x'.repeat(128);
 const SPACING_MS = 20_000;
 
 let app: TestApp;
@@ -274,10 +276,12 @@ describe.skipIf(!canRun)('the dashboard', () => {
         'rules/battery-lt',
         'dead-letters',
         'try',
+        'devices/nobody/nothing',
+        'no/such/address',
       ];
       for (const view of views) {
         await visit(page, `#/${view}`);
-        await page.locator('main :is(table, canvas, form, .letters)').first().waitFor();
+        await page.locator('main :is(table, canvas, form, .letters, .empty)').first().waitFor();
         expect({ view, violations: await violations(page) }).toEqual({ view, violations: [] });
       }
       await visit(page, '#/alerts');
@@ -293,9 +297,12 @@ describe.skipIf(!canRun)('the dashboard', () => {
   test(
     'on a phone nothing is wider than the screen',
     async () => {
+      await send(LONG_NAME, { temperature: 1e300 });
+      await stored();
       await page.setViewportSize({ width: 390, height: 844 });
       for (const view of [
         '',
+        `devices/${USER}/${LONG_NAME}`,
         `devices/${USER}/boiler`,
         'alerts',
         'rules/battery-lt',

@@ -13,6 +13,7 @@ export function PickUser({ what }: { what: string }) {
     <section class="panel">
       <h1 class="hidden">Choose a user</h1>
       <Empty title={`Whose ${what}?`}>
+        <p>You see all users, and this is of one: choose, or name one who has sent nothing yet.</p>
         <form class="together" onSubmit={pick}>
           <input
             aria-label="User"

@@ -87,7 +87,9 @@ const large = new Intl.NumberFormat('en', { notation: 'compact', maximumFraction
 
 export function number(value: number | null | undefined): string {
   if (value == null) return '–';
-  return Math.abs(value) >= 100_000 ? large.format(value) : plain.format(value);
+  const size = Math.abs(value);
+  if (size >= 1e15 || (size < 0.005 && size > 0)) return value.toExponential(2);
+  return size >= 100_000 ? large.format(value) : plain.format(value);
 }
 
 /** Any value of a reading, short. */

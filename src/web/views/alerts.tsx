@@ -90,30 +90,33 @@ export function AlertsView({ selected }: { selected: string | null }) {
     return isSorted ? found : sortRows(found, columns, sorting);
   }, [all, filters, sorting, columns]);
   return (
-    <div class={`split ${selected === null ? '' : 'has-detail'}`}>
-      <section class="panel list">
-        <header class="panel-head">
-          <h1>Alerts</h1>
-          <span class="hint" role="status">
-            {isLoaded.value ? number(rows.length) : 'Loading…'}
-          </span>
-          <FilterBar filters={filters} onFilters={setFilters} />
-        </header>
-        <VirtualTable
-          label="Alerts"
-          columns={columns}
-          rows={rows}
-          keyOf={({ id }) => id}
-          rowClass={({ id, status }) =>
-            `${id === selected ? 'selected' : ''} ${status === 'RESOLVED' ? 'dim' : ''}`
-          }
-          sorting={sorting}
-          onSort={setSorting}
-          empty={isLoaded.value && <NoAlerts hasOthers={all.length > 0} />}
-        />
-      </section>
-      {selected !== null && <AlertDetailView key={selected} id={selected} />}
-    </div>
+    <>
+      <h1 class="hidden">Alerts</h1>
+      <div class={`split ${selected === null ? '' : 'has-detail'}`}>
+        <section class="panel list">
+          <header class="panel-head">
+            <h2>Alerts</h2>
+            <span class="hint" role="status">
+              {isLoaded.value ? number(rows.length) : 'Loading…'}
+            </span>
+            <FilterBar filters={filters} onFilters={setFilters} />
+          </header>
+          <VirtualTable
+            label="Alerts"
+            columns={columns}
+            rows={rows}
+            keyOf={({ id }) => id}
+            rowClass={({ id, status }) =>
+              `${id === selected ? 'selected' : ''} ${status === 'RESOLVED' ? 'dim' : ''}`
+            }
+            sorting={sorting}
+            onSort={setSorting}
+            empty={isLoaded.value && <NoAlerts hasOthers={all.length > 0} />}
+          />
+        </section>
+        {selected !== null && <AlertDetailView key={selected} id={selected} />}
+      </div>
+    </>
   );
 }
 

@@ -23,6 +23,7 @@ const RAW_ROWS = 50;
 export function DeviceView({ userId, deviceId }: { userId: string; deviceId: string }) {
   const [device, setDevice] = useState<Device | null>(null);
   const [fault, setFault] = useState('');
+  const [isUnknown, setUnknown] = useState(false);
   const [explained, setExplained] = useState<Explained[]>([]);
   const [readings, setReadings] = useState<Reading[]>([]);
   const newest = useRef<Reading[]>([]);
@@ -34,7 +35,8 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
         const query = deviceDocument(readingFields);
         const answer = await request<{ user: { device: Device | null } | null }>(query, names);
         const found = answer.user?.device ?? null;
-        setFault(found === null ? 'no message of this device is stored yet' : '');
+        setFault('');
+        setUnknown(found === null);
         if (found === null) return;
         setDevice(found);
         newest.current = found.readings.nodes;
@@ -82,7 +84,8 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
           All devices
         </a>
       </div>
-      {fault !== '' && <Notice kind={device === null ? 'plain' : 'bad'}>{fault}</Notice>}
+      {fault !== '' && <Notice kind="bad">{fault}</Notice>}
+      {isUnknown && device === null && <Unknown />}
       {device !== null && (
         <div class="device">
           <DeviceCharts device={names} keys={keys} last={last} rules={explained} />
@@ -101,6 +104,19 @@ export function DeviceView({ userId, deviceId }: { userId: string; deviceId: str
         </div>
       )}
     </>
+  );
+}
+
+/** It opens by itself once there is a message. */
+function Unknown() {
+  return (
+    <section class="panel">
+      <Empty title="No message of this device is stored">
+        <p>
+          It shows here with its first one. <a href={linkTo('try')}>Publish one from here</a>
+        </p>
+      </Empty>
+    </section>
   );
 }
 

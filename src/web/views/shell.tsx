@@ -1,5 +1,5 @@
 import type { ComponentChild } from 'preact';
-import { Notice } from '../components/bits.tsx';
+import { Empty, Notice } from '../components/bits.tsx';
 import { counts } from '../state/alerts.ts';
 import { signInReason, token, useToken } from '../state/api.ts';
 import { shortTime } from '../state/format.ts';
@@ -93,8 +93,19 @@ function viewOf([place, first, second]: readonly string[]): ComponentChild {
     case 'try':
       return <TryItView />;
     default:
-      return <Notice kind="plain">There is nothing at this address.</Notice>;
+      return <Nowhere />;
   }
+}
+
+function Nowhere() {
+  return (
+    <section class="panel">
+      <h1 class="hidden">Nothing here</h1>
+      <Empty title="There is nothing at this address">
+        <a href={linkTo()}>All devices</a>
+      </Empty>
+    </section>
+  );
 }
 
 function Starting() {

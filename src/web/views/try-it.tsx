@@ -228,12 +228,13 @@ function shellLine(user: string, deviceId: string, fields: Record<string, string
   const { owner, device, sequence } = model;
   const ofDevice = model.topic.replace(`{${device.column}}`, deviceId);
   const topic = 'column' in owner ? ofDevice.replace(`{${owner.column}}`, user) : ofDevice;
-  const number = sequence === null ? '' : `, \\"${sequence.column}\\": 1`;
+  const number = sequence === null ? '' : `, "${sequence.column}": 1`;
   const values = Object.entries(fields)
     .filter(([, text]) => text.trim() !== '')
-    .map(
-      ([name, text]) =>
-        `, \\"${name}\\": ${JSON.stringify(parsed(name, text.trim())).replaceAll('"', '\\"')}`,
-    );
-  return `npx mqtt pub -h 127.0.0.1 -q 1 -t ${topic} -m "{\\"time\\": $(date +%s)${number}${values.join('')}}"`;
+    .map(([name, text]) => `, "${name}": ${JSON.stringify(parsed(name, text.trim()))}`);
+  const rest = quoted(`${number}${values.join('')}}`);
+  return `npx mqtt pub -h 127.0.0.1 -q 1 -t ${quoted(topic)} -m '{"time": '$(date +%s)${rest}`;
 }
+
+/** As a shell takes it, whatever is in it. */
+const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
