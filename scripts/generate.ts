@@ -1,8 +1,11 @@
-/** Writes the files that are made from code: `bun run generate`. Tests check that they are current. */
+/** Writes the files that are made from code: `bun run generate`. Tests check that they are current.
+ * `bun scripts/generate.ts --model FILE --print` prints the init.sql of another model. */
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { minifyIntrospection, outputIntrospectionFile } from 'gql.tada/internal';
 import { introspectionFromSchema, lexicographicSortSchema, printSchema } from 'graphql';
 import { SETTINGS, type Setting } from '../src/config.ts';
+import { loadModel } from '../src/load-model.ts';
 import { model } from '../src/model.ts';
 import { createSchema } from '../src/schema/index.ts';
 import { initSql } from '../src/store/migrate.ts';
@@ -51,7 +54,15 @@ set \`KAFKA_BROKERS\` and that log is, set \`DATABASE_URL\` and that database is
 `;
 }
 
-if (import.meta.main) {
+/** `bun scripts/generate.ts --model FILE --print` */
+const { values } = parseArgs({
+  args: import.meta.main ? process.argv.slice(2) : [],
+  options: { model: { type: 'string' }, print: { type: 'boolean' } },
+});
+
+if (import.meta.main && values.print) {
+  process.stdout.write(initSql(await loadModel({ model: values.model ?? null })));
+} else if (import.meta.main) {
   for (const [path, text] of Object.entries(GENERATED)) {
     await Bun.write(join(ROOT, path), await text());
     console.log(`wrote ${path}`);

@@ -89,8 +89,7 @@ function announce(app: App): void {
     : config.bridge === 'on'
       ? 'publish'
       : 'no bridge here';
-  const topic =
-    isEmbedded || config.bridge === 'on' ? ' to users/{user}/devices/{device}/telemetry' : '';
+  const topic = isEmbedded || config.bridge === 'on' ? ` to ${app.model.topic}` : '';
   const lines = [
     `Pulsegraph is ready (${seconds} s). Ctrl-C stops it; the data stays.`,
     '',
@@ -105,7 +104,13 @@ function announce(app: App): void {
       ? 'No authentication is set up: only this machine can reach it, and whoever does is the operator.'
       : 'The API asks for tokens: Authorization: Bearer <JWT>, or connectionParams over WebSocket.',
     // At a broker of somebody's own we don't know what a stranger's client has to show.
-    ...(isEmbedded ? (asksForLogin(config) ? accounts() : tryIt(app)) : []),
+    ...(isEmbedded
+      ? asksForLogin(config)
+        ? accounts()
+        : config.model === null
+          ? tryIt(app)
+          : []
+      : []),
   ];
   console.log(`\n${lines.join('\n')}\n`);
   log.release();

@@ -39,6 +39,7 @@ export async function loadModel(config: { model: string | null }): Promise<Model
 function messageOf(error: unknown): string {
   const { errors } = error as { errors?: unknown };
   // Of a file that doesn't compile, each fault of it.
-  if (Array.isArray(errors) && errors.length > 0) return errors.map(String).join('; ');
+  if (Array.isArray(errors) && errors.length > 0)
+    return errors.map((one) => (one as Error).message ?? String(one)).join('; ');
   return error instanceof Error ? error.message : String(error);
 }

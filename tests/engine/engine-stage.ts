@@ -1,10 +1,11 @@
 import pino, { type Logger } from 'pino';
 import type { PartitionReader, Source } from '../../src/domain/log.ts';
+import type { Model } from '../../src/domain/model.ts';
 import { createEngine, type Engine, type EngineOptions } from '../../src/engine/index.ts';
 import { createRuleBook, type RuleBook } from '../../src/engine/rule-book.ts';
 import type { EmbeddedLog, EmbeddedLogOptions } from '../../src/engine/sources/embedded-log.ts';
 import { createEmbeddedSource } from '../../src/engine/sources/embedded-source.ts';
-import { model } from '../../src/model.ts';
+import { model as devices } from '../../src/model.ts';
 import { type AlertEventTail, createAlertEventTail } from '../../src/store/alert-event-tail.ts';
 import { connect, type Sql } from '../../src/store/connection.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
@@ -88,8 +89,14 @@ export interface EngineStage {
 }
 
 export async function engineStage(
-  options: { partitions?: number; database?: TestDatabase; log?: Partial<EmbeddedLogOptions> } = {},
+  options: {
+    partitions?: number;
+    database?: TestDatabase;
+    log?: Partial<EmbeddedLogOptions>;
+    model?: Model;
+  } = {},
 ): Promise<EngineStage> {
+  const { model = devices } = options;
   const db = options.database ?? (await testDatabase());
   const logs = await temporaryLogs();
   const log = await logs.open({ partitions: options.partitions ?? 1, ...options.log });
