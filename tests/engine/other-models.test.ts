@@ -97,18 +97,18 @@ describe('ticks: one owner, no sequence', () => {
   test("the rules of the model are the owner's, and alert", async () => {
     const { user } = await on.ask(`{ user(id: "market") {
       ${ALERTS}
-      ruleSet { version priceFloor updatedBy rules { ruleId } }
+      ruleSet { version updatedBy rules { ruleId } }
       device(deviceId: "ACME") {
         latest { symbol deviceId sequenceId price volume }
-        explainRules { rule { ruleId } reading { price } alert { status } }
+        explainRules(ruleId: "acme-floor") { rule { ruleId } reading { price } alert { status } }
       } } }`);
     const alert = { ruleId: 'acme-floor', status: 'FIRING', message: 'ACME fell to 9.5, below 10' };
     const nodes = [{ device: { deviceId: 'ACME' }, ...alert, evidence: { sequenceId: 0 } }];
     const latest = { symbol: 'ACME', deviceId: 'ACME', sequenceId: 0, price: 9.5, volume: null };
-    const rules = [{ ruleId: 'acme-floor' }];
+    const rules = (ticks.defaults.rules ?? []).map(({ id }) => ({ ruleId: id }));
     expect(user as unknown).toEqual({
       alerts: { nodes },
-      ruleSet: { version: 1, priceFloor: null, updatedBy: 'model', rules },
+      ruleSet: { version: 1, updatedBy: 'model', rules },
       device: {
         latest,
         explainRules: [
