@@ -143,8 +143,17 @@ export interface BatchPolicy {
   maxWaitMs: number;
 }
 
-/** A lane's transactions that only wait for a transition: at most a hundred a second. */
-export const TRANSITION_SPACING_MS = 10;
+const MIN_SPACING_MS = 10;
+const MAX_SPACING_MS = 50;
+
+/**
+ * How long after a batch the next one is written for a transition's sake alone: a transaction costs
+ * far more than a transition in it, so the more of them the batch held, the longer the next one
+ * collects. At most a hundred transactions a second of a lane; twenty in a stream of them.
+ */
+export function transitionSpacingMs({ transitions }: Batch): number {
+  return Math.min(MAX_SPACING_MS, MIN_SPACING_MS * Math.max(1, transitions.length - 1));
+}
 
 /** Milliseconds, monotonic; and the records in the log behind the last one taken. */
 interface Now {
@@ -163,7 +172,7 @@ export function targetRows(policy: BatchPolicy, recordsBehind: number): number {
 
 /**
  * When a batch is written: full, old enough, or holding a transition while the lane is within one
- * batch of the log's end: at once, but a stream of them `TRANSITION_SPACING_MS` apart. Decides only;
+ * batch of the log's end: at once, but a stream of them `transitionSpacingMs` apart. Decides only;
  * the lane owns the clock.
  */
 export function shouldFlush(batch: Batch, policy: BatchPolicy, now: Now): boolean {

@@ -20,8 +20,8 @@ import {
   createBatch,
   isHeavy,
   shouldFlush,
-  TRANSITION_SPACING_MS,
   targetRows,
+  transitionSpacingMs,
   waitMs,
 } from './batch.ts';
 import { commitBatch, type DeadLetterSink } from './commit.ts';
@@ -274,7 +274,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     await settle();
     const written = batch;
     batch = createBatch();
-    batch.notBeforeMs = performance.now() + TRANSITION_SPACING_MS;
+    batch.notBeforeMs = performance.now() + transitionSpacingMs(written);
     const done = persist(written);
     // Looked at by settle(), which may come later.
     const flight = { batch: written, done, over: false };

@@ -11,7 +11,9 @@ import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import { boundedSql } from '../store/bounded-sql.ts';
 import type { Sql } from '../store/connection.ts';
 import { apiError } from './errors.ts';
-import { type PresentAlerts, presentAlertsOf } from './present-alerts.ts';
+import type { Pace } from './pace.ts';
+import type { PresentAlerts } from './present-alerts.ts';
+import { sharedBySubscribers } from './shared-by-subscribers.ts';
 
 /** Who asks. An operator sees everything, a user what is theirs, a device itself. */
 export type Viewer =
@@ -48,7 +50,15 @@ export interface Door {
   streams: StreamSlots | null;
   /** Null: for ever. */
   timeoutMs: number | null;
+  /**
+   * Takes the answers to a subscription's events, as JSON, in order: they go past the layers of the
+   * protocol, and only the end goes through them. Where it returns a promise, the next waits for it.
+   * Null where they are yielded.
+   */
+  push: Push | null;
 }
+
+export type Push = (answer: string) => void | Promise<void>;
 
 /** Event streams that may be open at once. */
 export interface StreamSlots {
@@ -68,9 +78,16 @@ export interface Context extends SchemaDeps {
   loaders: Map<object, unknown>;
   /** What subscribers share. */
   presentAlerts: PresentAlerts;
+  pace: Pace;
 }
 
-const UNBOUNDED: Door = { requestId: '', expiresAtMs: null, streams: null, timeoutMs: null };
+const UNBOUNDED: Door = {
+  requestId: '',
+  expiresAtMs: null,
+  streams: null,
+  timeoutMs: null,
+  push: null,
+};
 
 /**
  * Its `sql` cancels in the server what is not done by the deadline, and any one statement that takes
@@ -79,8 +96,15 @@ const UNBOUNDED: Door = { requestId: '', expiresAtMs: null, streams: null, timeo
 export function createContext(deps: SchemaDeps, viewer: Viewer, door: Door = UNBOUNDED): Context {
   const { requestId, timeoutMs } = door;
   const deadline = { atMs: performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY) };
-  const presentAlerts = presentAlertsOf(deps);
-  const context = { ...deps, viewer, requestId, door, deadline, loaders: new Map(), presentAlerts };
+  const context = {
+    ...deps,
+    ...sharedBySubscribers(deps),
+    viewer,
+    requestId,
+    door,
+    deadline,
+    loaders: new Map(),
+  };
   if (timeoutMs === null) return context;
   const bound = {
     leftMs: () => Math.min(timeoutMs, deadline.atMs - performance.now()),

@@ -6,7 +6,7 @@ import {
   type YogaServerInstance,
 } from 'graphql-yoga';
 import { type Authenticate, type Authenticated, bearerToken } from './authenticate.ts';
-import { type Context, createContext, type SchemaDeps } from './context.ts';
+import { type Context, createContext, type Push, type SchemaDeps } from './context.ts';
 import { OnlyWhatADeviceMaySee } from './device-view.ts';
 import { apiError, cleaned, publicError } from './errors.ts';
 import { graphiqlOptions, renderGraphiQL } from './graphiql.ts';
@@ -42,6 +42,8 @@ export interface Initial {
   caller?: Authenticated;
   /** Absent where the operation came by WebSocket. */
   request?: Request;
+  /** See Door. */
+  push?: Push;
 }
 
 /** The GraphQL server behind HTTP and WebSocket alike. */
@@ -52,11 +54,13 @@ export function createGraphqlHttp(
 ): Yoga {
   const streams = createStreamSlots(options.maxStreams);
 
-  function contextOf({ requestId, caller, request }: Initial): Context {
+  function contextOf({ requestId, caller, request, push }: Initial): Context {
     const { viewer, expiresAtMs } = caller as Authenticated;
     const timeoutMs = options.requestTimeoutMs;
     // A socket ends with its token, and has a limit of its own.
-    const door = request ? { expiresAtMs, streams } : { expiresAtMs: null, streams: null };
+    const door = request
+      ? { expiresAtMs, streams, push: null }
+      : { expiresAtMs: null, streams: null, push: push ?? null };
     return createContext(deps, viewer, { requestId, timeoutMs, ...door });
   }
 

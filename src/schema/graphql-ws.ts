@@ -79,13 +79,18 @@ export function createGraphqlWs(options: GraphqlWsOptions): GraphqlWs {
   const sockets = new Set<BunSocket>();
   const server = makeServer<Record<string, unknown>, BunSocket>({
     onConnect: ({ connectionParams, extra }) => admit(extra, connectionParams),
-    onSubscribe: async (ctx, _id, payload) => {
+    onSubscribe: async (ctx, id, payload) => {
       if (Object.keys(ctx.subscriptions).length > maxOperations) {
         const message = `at most ${maxOperations} operations at once on one socket: open another`;
         return [badArgument('', message)];
       }
-      const caller = ctx.extra.data.caller as Authenticated;
-      return await executionArgs(options, payload, { caller, requestId: randomUUID() });
+      const { caller, socket } = ctx.extra.data;
+      const head = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
+      return await executionArgs(options, payload, {
+        caller: caller as Authenticated,
+        requestId: randomUUID(),
+        push: (answer) => socket?.outbox.send(`${head}${answer}}`),
+      });
     },
     execute: (args) => enveloped(args).execute(args) as never,
     subscribe: (args) => enveloped(args).subscribe(args) as never,

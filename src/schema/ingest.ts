@@ -180,7 +180,7 @@ function defineStatus(builder: Builder): void {
         requireOperator(context);
         return deliveries(context, (signal) => eachSecond(context, signal));
       },
-      resolve: (delivery, _, context) => delivered(delivery, context),
+      resolve: (delivery) => delivered(delivery),
     }),
   );
 }
@@ -193,9 +193,9 @@ async function ingestStatus({ engineStatus, ingest, tail }: Context): Promise<In
 async function* eachSecond(
   context: Context,
   signal: AbortSignal,
-): AsyncIterableIterator<IngestStatus> {
+): AsyncIterableIterator<readonly IngestStatus[]> {
   while (!signal.aborted) {
-    yield await ingestStatus(context);
+    yield [await ingestStatus(context)];
     await sleep(1_000, signal);
   }
 }

@@ -14,16 +14,7 @@ export type PresentAlerts = Pick<DataLoader<AlertEvent, AlertRow | null>, 'load'
 const SHARED_MS = 500;
 const MAX_BATCH = 1_000;
 
-const instances = new WeakMap<object, PresentAlerts>();
-
-/** The one of these dependencies, which all contexts of a server have in common. */
-export function presentAlertsOf(deps: { sql: Sql }): PresentAlerts {
-  const alerts = instances.get(deps) ?? createPresentAlerts(deps.sql);
-  instances.set(deps, alerts);
-  return alerts;
-}
-
-function createPresentAlerts(sql: Sql): PresentAlerts {
+export function createPresentAlerts(sql: Sql): PresentAlerts {
   const load = async (events: readonly AlertEvent[]): Promise<(AlertRow | null)[]> => {
     const rows = await alertsById(sql, [...new Set(events.map((event) => event.alertId))]);
     const byId = new Map(rows.map((row) => [row.id, row]));

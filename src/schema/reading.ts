@@ -170,7 +170,7 @@ function definePush(builder: Builder): void {
         }
         return deliveries(context, (signal) => follow(context, device, signal));
       },
-      resolve: (delivery, _, context) => delivered(delivery, context),
+      resolve: (delivery) => delivered(delivery),
     }),
   );
 }
@@ -180,9 +180,9 @@ async function* follow(
   { feed }: Context,
   device: DeviceKey,
   signal: AbortSignal,
-): AsyncIterableIterator<Reading> {
+): AsyncIterableIterator<readonly Reading[]> {
   try {
-    yield* feed.watch(device, signal);
+    for await (const reading of feed.watch(device, signal)) yield [reading];
   } catch (error) {
     if (!(error instanceof OverrunError)) throw error;
     const message =

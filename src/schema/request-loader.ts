@@ -53,7 +53,7 @@ export function requestListLoader<K, V extends K, A>(
   };
 }
 
-/** A subscription's context lives on: each of its events must read the present, and keep nothing. */
+/** What a request reads behind a change of its own, it reads anew. */
 export function forgetLoaded(context: Context): void {
   context.loaders.clear();
 }

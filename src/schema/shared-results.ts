@@ -9,14 +9,25 @@ import {
   visit,
 } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
-import type { Context } from './context.ts';
+import type { Context, Push } from './context.ts';
 import { cleaned } from './errors.ts';
 import { createRecent, type Recent } from './recent.ts';
-import type { Delivery } from './subscription.ts';
+import type { Deliveries, Delivery } from './subscription.ts';
 
-type Result = Promise<ExecutionResult>;
+/** To one event, for all who ask alike. */
+interface Answer {
+  making: Promise<ExecutionResult>;
+  /** Null until it is made. */
+  result: ExecutionResult | null;
+  /** As JSON, once somebody wanted it so. */
+  text: string | null;
+}
 
-/** As old as a result may be that another subscriber gets: `alert` is as it is now. */
+const OVER = { done: true, value: undefined } as const;
+
+type Answers = Recent<object, Map<string, Answer>>;
+
+/** As old as an answer may be that another subscriber gets: `alert` is as it is now. */
 const SHARED_MS = 500;
 
 /**
@@ -25,7 +36,7 @@ const SHARED_MS = 500;
  * own. Answers are shared by those who see alike: the same viewer, document and variables.
  */
 export function sharedResults(): Plugin<Context> {
-  const recent = createRecent<object, Map<string, Result>>(SHARED_MS);
+  const recent: Answers = createRecent(SHARED_MS);
   return {
     onSubscribe({ setSubscribeFn }) {
       setSubscribeFn((args: ExecutionArgs) => subscribe(args, recent));
@@ -35,45 +46,98 @@ export function sharedResults(): Plugin<Context> {
 
 async function subscribe(
   args: ExecutionArgs,
-  recent: Recent<object, Map<string, Result>>,
+  recent: Answers,
 ): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> {
   const stream = await createSourceEventStream(args);
   if (!(Symbol.asyncIterator in stream)) return stream;
-  const source = stream[Symbol.asyncIterator]() as AsyncGenerator<Delivery<object>>;
-  const asker = askerOf(args);
+  const source = stream[Symbol.asyncIterator]() as AsyncGenerator<Deliveries<object>>;
+  const answerTo = answering(args, recent);
+  const { push } = (args.contextValue as Context).door;
+  /** Pulled, and not yielded yet. */
+  let waiting: Answer[] = [];
+  let isLeft = false;
+  /** What follows would be behind a gap. */
+  let isCut = false;
 
-  function answer(delivery: Delivery<object>): Result {
-    const run = async () =>
-      cleaned(await execute({ ...args, rootValue: delivery }), args.contextValue as Context);
-    if ('error' in delivery) return run();
-    let results = recent.get(delivery.event);
-    if (results === undefined) {
-      results = new Map();
-      // Once: who comes late does not make it last longer.
-      recent.set(delivery.event, results);
-    }
-    const shared = results.get(asker) ?? run();
-    results.set(asker, shared);
-    return shared;
+  /** To the next events, in order; null after the last. All begin at once and read together. */
+  async function pull(): Promise<Answer[] | null> {
+    const { done, value } = await (isCut ? source.return(undefined) : source.next());
+    if (done) return null;
+    return 'error' in value ? [answerAlone(args, value)] : value.events.map(answerTo);
   }
 
-  let isCut = false;
-  const mapped = async (
-    next: Promise<IteratorResult<Delivery<object>>>,
-  ): Promise<IteratorResult<ExecutionResult>> => {
-    const { done, value } = await next;
-    if (done) return { done, value };
-    const result = await answer(value);
-    isCut ||= isLost(result);
-    return { done: false, value: result };
-  };
+  async function yieldNext(): Promise<IteratorResult<ExecutionResult>> {
+    if (isCut) waiting = [];
+    while (waiting.length === 0) {
+      const answers = await pull();
+      if (answers === null) return OVER;
+      waiting = answers;
+    }
+    const value = await (waiting.shift() as Answer).making;
+    isCut = isLost(value);
+    return { done: false, value };
+  }
+
+  /** All of them, to the end. */
+  async function pushAll(push: Push): Promise<IteratorResult<ExecutionResult>> {
+    for (let answers = await pull(); answers !== null; answers = await pull()) {
+      for (const answer of answers) {
+        const result = answer.result ?? (await answer.making);
+        if (isLeft) return OVER;
+        isCut = isLost(result);
+        answer.text ??= JSON.stringify(result);
+        const full = push(answer.text);
+        if (full !== undefined) await full;
+        if (isCut) break;
+      }
+    }
+    return OVER;
+  }
+
+  async function end(ending: Promise<unknown>): Promise<IteratorResult<ExecutionResult>> {
+    isLeft = true;
+    waiting = [];
+    await ending;
+    return OVER;
+  }
+
   const results: AsyncIterableIterator<ExecutionResult> = {
-    next: () => mapped(isCut ? source.return(undefined) : source.next()),
-    return: () => mapped(source.return(undefined)),
-    throw: (error) => mapped(source.throw(error)),
+    next: () => (push === null ? yieldNext() : pushAll(push)),
+    return: () => end(source.return(undefined)),
+    throw: (error) => end(source.throw(error)),
     [Symbol.asyncIterator]: () => results,
   };
   return results;
+}
+
+function answering(args: ExecutionArgs, recent: Answers): (event: object) => Answer {
+  const asker = askerOf(args);
+  return (event) => {
+    let answers = recent.get(event);
+    if (answers === undefined) {
+      answers = new Map();
+      // Once: who comes late does not make it last longer.
+      recent.set(event, answers);
+    }
+    const shared = answers.get(asker) ?? answerAlone(args, { event });
+    answers.set(asker, shared);
+    return shared;
+  };
+}
+
+function answerAlone(args: ExecutionArgs, rootValue: Delivery<object>): Answer {
+  // Loaders of its own: each event reads the present, and keeps nothing.
+  const contextValue = { ...(args.contextValue as Context), loaders: new Map() };
+  const run = async () =>
+    cleaned(await execute({ ...args, rootValue, contextValue }), contextValue);
+  const answer: Answer = { making: run(), result: null, text: null };
+  answer.making.then(
+    (result) => {
+      answer.result = result;
+    },
+    () => {},
+  );
+  return answer;
 }
 
 /**
@@ -81,8 +145,9 @@ async function subscribe(
  * that who resumes begins with this event. Going on, it would be a gap that the next one hides.
  */
 function isLost({ data, errors }: ExecutionResult): boolean {
+  if (errors === undefined) return false;
   const isEmpty = Object.values(data ?? {}).every((field) => field === null);
-  return isEmpty && (errors?.some(({ extensions }) => extensions.code === 'UNAVAILABLE') ?? false);
+  return isEmpty && errors.some(({ extensions }) => extensions.code === 'UNAVAILABLE');
 }
 
 /** What an answer depends on beside the event: arguments of the field itself only choose events. */

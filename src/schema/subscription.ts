@@ -2,9 +2,11 @@ import type { GraphQLError } from 'graphql';
 import { atTime } from './at-time.ts';
 import type { Context } from './context.ts';
 import { publicError, tokenExpired } from './errors.ts';
-import { forgetLoaded } from './request-loader.ts';
 
-/** An event of a subscription, or why it ends: the last thing that the subscriber gets. */
+/** Events of a subscription, in order, or why it ends: the last thing that the subscriber gets. */
+export type Deliveries<T> = { events: readonly T[] } | { error: GraphQLError };
+
+/** One of them, as a resolver gets it. */
 export type Delivery<T> = { event: T } | { error: GraphQLError };
 
 /**
@@ -17,7 +19,7 @@ export type Delivery<T> = { event: T } | { error: GraphQLError };
  */
 export function deliveries<T>(
   context: Context,
-  run: (signal: AbortSignal) => AsyncIterableIterator<T>,
+  run: (signal: AbortSignal) => AsyncIterableIterator<readonly T[]>,
 ): AsyncIterableIterator<Delivery<T>> {
   const { expiresAtMs, streams } = context.door;
   streams?.take();
@@ -38,41 +40,40 @@ export function deliveries<T>(
     streams?.giveBack();
     context.subscriptions.open--;
   };
-  const end = async (): Promise<IteratorResult<Delivery<T>>> => {
+  const end = async (): Promise<IteratorResult<Deliveries<T>>> => {
     over = true;
     release();
     left.abort();
     await source.return?.();
     return { done: true, value: undefined };
   };
-  const last = (error: GraphQLError): IteratorResult<Delivery<T>> => {
+  const last = (error: GraphQLError): IteratorResult<Deliveries<T>> => {
     over = true;
     release();
     return { done: false, value: { error } };
   };
-  return {
+  const pages: AsyncIterableIterator<Deliveries<T>> = {
     async next() {
       if (over) return await end();
       try {
         const result = await source.next();
         if (expired && !over) return last(tokenExpired());
         if (result.done) return await end();
-        return { done: false, value: { event: result.value } };
+        return { done: false, value: { events: result.value } };
       } catch (error) {
         return last(expired ? tokenExpired() : publicError(error, context));
       }
     },
     return: end,
     throw: end,
-    [Symbol.asyncIterator]() {
-      return this;
-    },
+    [Symbol.asyncIterator]: () => pages,
   };
+  // shared-results.ts takes them apart: a resolver gets one event.
+  return pages as AsyncIterableIterator<never>;
 }
 
-/** Resolves a delivery: what is loaded for this event is loaded anew. */
-export function delivered<T>(delivery: Delivery<T>, context: Context): T {
-  forgetLoaded(context);
+/** Resolves a delivery. */
+export function delivered<T>(delivery: Delivery<T>): T {
   if ('error' in delivery) throw delivery.error;
   return delivery.event;
 }

@@ -9,6 +9,7 @@ import {
   coverArrival,
   createBatch,
   shouldFlush,
+  transitionSpacingMs,
   waitMs,
 } from '../../src/engine/batch.ts';
 import type { Decoded } from '../../src/engine/decode.ts';
@@ -57,6 +58,13 @@ describe('a batch is written', () => {
     expect(shouldFlush(batch, POLICY, at(7))).toBe(true);
     batch.notBeforeMs = 1_500;
     expect(shouldFlush(batch, POLICY, at(100))).toBe(true);
+  });
+
+  test('the more transitions a batch held, the longer the next one collects, up to a bound', () => {
+    const spacings = [0, 1, 2, 3, 4, 6, 1_000].map((transitions) =>
+      transitionSpacingMs(batchOf(1, { transitions })),
+    );
+    expect(spacings).toEqual([10, 10, 10, 20, 30, 50, 50]);
   });
 
   test('never while there is nothing in it', () => {

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { type ExecutionResult, parse, subscribe } from 'graphql';
+import { type ExecutionResult, parse } from 'graphql';
 import { model } from '../../src/model.ts';
 import { createContext } from '../../src/schema/context.ts';
 import { createSchema } from '../../src/schema/index.ts';
 import { connect, type Sql } from '../../src/store/connection.ts';
 import { LOCKS } from '../../src/store/migrations.ts';
-import { commitEvent, type Stage, stage, until } from './support.ts';
+import { commitEvent, type Stage, sharedSubscribe, stage, until } from './support.ts';
 
 let on: Stage;
 beforeAll(async () => {
@@ -34,7 +34,7 @@ interface Followed {
 
 /** A subscription that is pulled by hand, one event for each `next`. */
 async function follow(args: string): Promise<Followed> {
-  const events = (await subscribe({
+  const events = (await sharedSubscribe()({
     schema: createSchema(model),
     document: parse(`subscription { alertEvents(${args}) { seq } }`),
     contextValue: createContext(on.deps, { kind: 'operator' }),

@@ -187,7 +187,7 @@ test('more readings than one request may take are refused, with what to do', asy
   expect(errors?.[0]?.extensions.code).toBe('TOO_EXPENSIVE');
   expect(errors?.[0]?.message).toContain('ask for a shorter range, or name fewer devices');
   // The same, by somebody who does not wait for so long.
-  const door = { requestId: 'r', expiresAtMs: null, streams: null, timeoutMs: 100 };
+  const door = { requestId: 'r', expiresAtMs: null, streams: null, timeoutMs: 100, push: null };
   const contextValue = createContext(on.deps, { kind: 'operator' }, door);
   const source = `{ user(id: "user_1") { backtest(from: "${at(0)}", to: "${at(20_000)}",
     rule: { key: "temperature", operator: GT, threshold: 80, message: "m" }) { readings } } }`;

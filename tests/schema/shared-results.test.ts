@@ -6,23 +6,9 @@ import {
   GraphQLSchema,
   GraphQLString,
   parse,
-  type SubscriptionArgs,
 } from 'graphql';
 import { apiError } from '../../src/schema/errors.ts';
-import { sharedResults } from '../../src/schema/shared-results.ts';
-
-type Subscribe = (args: SubscriptionArgs) => Promise<AsyncIterableIterator<unknown>>;
-
-/** As the plugin makes it; what is shared is shared among its calls. */
-function sharedSubscribe(): Subscribe {
-  let subscribe: Subscribe = () => Promise.reject(new Error('not set'));
-  void sharedResults().onSubscribe?.({
-    setSubscribeFn: (given: Subscribe) => {
-      subscribe = given;
-    },
-  } as never);
-  return subscribe;
-}
+import { sharedSubscribe, until } from './support.ts';
 
 /** One event goes to each subscriber; `resolved` counts how often it is worked out. */
 function stage() {
@@ -47,7 +33,7 @@ function stage() {
           }),
           args,
           subscribe: async function* () {
-            yield { event };
+            yield { events: [event] };
           },
           resolve: (delivery) => delivery.event,
         },
@@ -62,7 +48,7 @@ function stage() {
     const events = await subscribe({
       schema,
       document: parse(text),
-      contextValue: { viewer: { kind: 'user', userId } },
+      contextValue: { viewer: { kind: 'user', userId }, door: { push: null } },
       variableValues: variables as Record<string, unknown>,
     });
     const { value } = (await events.next()) as { value: { data: { event: { n: string } } } };
@@ -119,7 +105,7 @@ test('a subscription ends with an event that could not be read, so that resuming
         n: {
           type: new GraphQLNonNull(GraphQLInt),
           subscribe: async function* () {
-            for (const n of [1, 2, 3]) yield { event: { n } };
+            yield { events: [{ n: 1 }, { n: 2 }, { n: 3 }] };
           },
           resolve: ({ event: { n } }) => {
             if (n === 2 && isAway) throw apiError('UNAVAILABLE', 'away');
@@ -133,7 +119,7 @@ test('a subscription ends with an event that could not be read, so that resuming
     const results = await sharedSubscribe()({
       schema,
       document: parse('subscription { n }'),
-      contextValue: { viewer: { kind: 'user', userId: 'ann' } },
+      contextValue: { viewer: { kind: 'user', userId: 'ann' }, door: { push: null } },
     });
     for await (const { data } of results as AsyncIterable<{ data: { n: number } | null }>) {
       if (data) read.push(data.n);
@@ -144,4 +130,72 @@ test('a subscription ends with an event that could not be read, so that resuming
   isAway = false;
   await follow();
   expect(read).toEqual([1, 1, 2, 3]);
+});
+
+/** Subscribes to 1 to 4 in pages of two; `push` takes the answers. */
+async function pushed(push: (answer: string) => void | Promise<void>, lost?: number) {
+  const schema = new GraphQLSchema({
+    query: new GraphQLObjectType({ name: 'Query', fields: { n: { type: GraphQLInt } } }),
+    subscription: new GraphQLObjectType({
+      name: 'Subscription',
+      fields: {
+        n: {
+          type: new GraphQLNonNull(GraphQLInt),
+          subscribe: async function* () {
+            yield { events: [{ n: 1 }, { n: 2 }] };
+            yield { events: [{ n: 3 }, { n: 4 }] };
+          },
+          resolve: async ({ event: { n } }) => {
+            // The later ones are known sooner.
+            for (let turns = 8 - n; turns > 0; turns--) await Promise.resolve();
+            if (n === lost) throw apiError('UNAVAILABLE', 'away');
+            return n;
+          },
+        },
+      },
+    }),
+  });
+  return (await sharedSubscribe()({
+    schema,
+    document: parse('subscription { n }'),
+    contextValue: { viewer: { kind: 'user', userId: 'ann' }, door: { push } },
+  })) as AsyncIterableIterator<unknown>;
+}
+
+test('answers are pushed in order, and only the end is yielded', async () => {
+  const answers: string[] = [];
+  const results = await pushed((answer) => void answers.push(answer));
+  expect(await results.next()).toEqual({ done: true, value: undefined });
+  expect(answers).toEqual([1, 2, 3, 4].map((n) => `{"data":{"n":${n}}}`));
+});
+
+test('whoever has enough for now is not pushed more, and nothing once it leaves', async () => {
+  const answers: string[] = [];
+  const full = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const results = await pushed((answer) => {
+    answers.push(answer);
+    return full[answers.length - 1]?.promise;
+  });
+  const end = results.next();
+  await until(() => answers.length === 1);
+  await Promise.resolve();
+  expect(answers).toHaveLength(1);
+  full[0]?.resolve();
+  await until(() => answers.length === 2);
+  const left = results.return?.();
+  full[1]?.resolve();
+  expect(await end).toEqual({ done: true, value: undefined });
+  await left;
+  expect(answers).toHaveLength(2);
+});
+
+test('nothing is pushed behind an event that could not be read', async () => {
+  const answers: string[] = [];
+  const results = await pushed((answer) => void answers.push(answer), 3);
+  expect((await results.next()).done).toBe(true);
+  expect(answers).toHaveLength(3);
+  expect(JSON.parse(answers[2] as string)).toMatchObject({
+    data: null,
+    errors: [{ extensions: { code: 'UNAVAILABLE' } }],
+  });
 });

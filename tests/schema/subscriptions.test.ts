@@ -162,6 +162,17 @@ test('an after that is too new or past retention is OUT_OF_RANGE', async () => {
   kept.leave();
 });
 
+test('a burst reaches many at once, all of it in order, each time', async () => {
+  const client = on.client();
+  const from = on.tail.newest();
+  const many = Array.from({ length: 50 }, () => subscribe(client, `(after: ${from})`));
+  const committed: number[] = [];
+  for (let n = 0; n < 300; n++) committed.push(await commit());
+  await until(() => many.every(({ seqs }) => seqs.length >= 300), 20_000);
+  for (const { seqs } of many) expect(seqs).toEqual(committed);
+  for (const { leave } of many) leave();
+}, 60_000);
+
 test('leaving while nothing happens frees the source at once', async () => {
   const client = on.client();
   const device = { userId: 'user_1', deviceId: 'left' };

@@ -1,3 +1,4 @@
+import type { SubscriptionArgs } from 'graphql';
 import { type Client, createClient } from 'graphql-ws';
 import pino from 'pino';
 import { formatMicros, type Micros } from '../../src/domain/time.ts';
@@ -9,6 +10,7 @@ import type { EngineStatus } from '../../src/engine/status.ts';
 import { model } from '../../src/model.ts';
 import type { SchemaDeps } from '../../src/schema/context.ts';
 import { type HttpServer, type ServerOptions, startServer } from '../../src/schema/server.ts';
+import { sharedResults } from '../../src/schema/shared-results.ts';
 import { type AlertEventTail, createAlertEventTail } from '../../src/store/alert-event-tail.ts';
 import { connect, type Sql, type TransactionSql } from '../../src/store/connection.ts';
 import { LOCKS } from '../../src/store/migrations.ts';
@@ -234,6 +236,19 @@ export async function commitEvent(
       RETURNING seq`;
     return row?.seq ?? 0;
   });
+}
+
+type Subscribe = (args: SubscriptionArgs) => Promise<AsyncIterableIterator<unknown>>;
+
+/** As the server subscribes: what is shared is shared among its calls. */
+export function sharedSubscribe(): Subscribe {
+  let subscribe: Subscribe = () => Promise.reject(new Error('not set'));
+  void sharedResults().onSubscribe?.({
+    setSubscribeFn: (given: Subscribe) => {
+      subscribe = given;
+    },
+  } as never);
+  return subscribe;
 }
 
 /** Polls until the condition holds. */

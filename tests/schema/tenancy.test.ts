@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { execute, isObjectType, parse, subscribe } from 'graphql';
+import { execute, isObjectType, parse } from 'graphql';
 import { createClient } from 'graphql-ws';
 import { SignJWT } from 'jose';
 import { model } from '../../src/model.ts';
@@ -14,6 +14,7 @@ import {
   seedAlert,
   seedDevices,
   seedReadings,
+  sharedSubscribe,
   stage,
   until,
 } from './support.ts';
@@ -183,7 +184,7 @@ async function resolve(step: Step, viewer: Viewer): Promise<Answer> {
     contextValue: createContext(on.deps, viewer),
   };
   if (step.kind !== 'subscription') return (await execute(args)) as Answer;
-  const stream = await subscribe(args);
+  const stream = await sharedSubscribe()(args);
   if (!(Symbol.asyncIterator in stream)) return stream as Answer;
   await stream.return?.();
   return { data: 'a stream' };
@@ -328,7 +329,7 @@ test('a device reads itself, and publishes for itself, over HTTP and WebSocket',
 test('without a name of a user, events are one’s own', async () => {
   const context = createContext(on.deps, { kind: 'user', userId: 'bob' });
   const document = parse('subscription { alertEvents(after: 0) { message alert { id } } }');
-  const stream = await subscribe({ schema, document, contextValue: context });
+  const stream = await sharedSubscribe()({ schema, document, contextValue: context });
   if (!(Symbol.asyncIterator in stream)) throw new Error('refused');
   await seedAlert(on.sql, { id: 'bobs-alert', userId: 'bob', deviceId: 'bobs' });
   for (const [id, userId] of [
