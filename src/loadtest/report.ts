@@ -75,7 +75,7 @@ export function loadReport(result: LoadResult): string {
   ];
   const sampled = latencyMs.storedSampledDevices;
   return [
-    `${result.run}: ${result.devices} devices of ${result.users} users, seed ${result.seed}, ` +
+    `${result.run}: ${result.devices} devices of ${result.users} ${result.users === 1 ? 'user' : 'users'}, seed ${result.seed}, ` +
       `${perSecond.toFixed(1)} of ${result.rate} messages/s ` +
       `for ${result.publishSeconds.toFixed(1)} s`,
     '',
