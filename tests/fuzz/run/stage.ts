@@ -228,7 +228,7 @@ function listenAsFuzz(url: string, bearer: string, hear: (text: string) => void)
     for (const event of more) hear(JSON.stringify(event));
     return 0;
   };
-  return listening.leave;
+  return () => void listening.leave();
 }
 
 /** An error, or what was written past the log: a stack of an exception that nobody caught. */

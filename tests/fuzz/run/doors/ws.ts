@@ -31,6 +31,10 @@ export function fuzzMessages(stage: FuzzStage): Fuzz {
   const message = fc
     .tuple(fc.constantFrom(...types), id, fc.oneof({ arbitrary: request, weight: 9 }, awkwardValue))
     .map(([type, own, payload]) => `{"id":${own},"type":"${type}","payload":${payload}}`);
+  // Most of a session is right, or its first messages end it and the others are put to nobody.
+  const operation = fc
+    .tuple(fc.nat(99), request)
+    .map(([own, payload]) => `{"id":"op${own}","type":"subscribe","payload":${payload}}`);
   const session: fc.Arbitrary<Session> = fc.record({
     begins: fc.oneof(
       { arbitrary: fc.constant('user' as const), weight: 6 },
@@ -39,8 +43,9 @@ export function fuzzMessages(stage: FuzzStage): Fuzz {
     ),
     messages: fc.array(
       fc.oneof(
-        { arbitrary: message, weight: 9 },
-        { arbitrary: damaged(message.map(utf8)).map((b) => Buffer.from(b).toString()), weight: 2 },
+        { arbitrary: operation, weight: 40 },
+        { arbitrary: message, weight: 3 },
+        { arbitrary: damaged(message.map(utf8)).map((b) => Buffer.from(b).toString()), weight: 1 },
         { arbitrary: rawBytes, weight: 1 },
         { arbitrary: fc.constantFrom('{"type":"ping"}', '{"type":"pong"}', '[]', ''), weight: 1 },
       ),
@@ -70,7 +75,12 @@ export function fuzzMessages(stage: FuzzStage): Fuzz {
     try {
       if (begins !== null) {
         const payload = { Authorization: `Bearer ${stage.tokens[begins]}` };
+        const answered = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
         socket.send(JSON.stringify({ type: 'connection_init', payload }));
+        // What comes before its answer would end the session.
+        await within('the answer to connection_init', answered);
       }
       for (const each of messages) {
         if (closed !== null) break;
