@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Settings, startTestApp } from './app.ts';
+import { startTestApp } from './app.ts';
 import { connectClient, listen, queryText } from './app-clients.ts';
 import { eventually } from './process.ts';
 
@@ -26,16 +26,15 @@ export async function walkReadme(name: string): Promise<Step[]> {
     ([, language = '', text = '']) => ({ language, text }),
   );
   const [start, ...rest] = steps;
-  const settings = /^((?:[A-Z]+=\S+ )*)npm start\n$/.exec(start?.text ?? '')?.[1];
+  const settings = /^((?:[A-Z_]+=\S+ )*)npm start\n$/.exec(start?.text ?? '')?.[1];
   if (settings === undefined) throw new Error(`the first command is no start: ${start?.text}`);
-  const app = await startTestApp(
-    Object.fromEntries(
-      settings
-        .trim()
-        .split(' ')
-        .map((one) => one.split('=')),
-    ) as Settings,
-  );
+  const given = settings
+    .trim()
+    .split(' ')
+    .map((one): [string, string] => one.split('=') as [string, string]);
+  // A test's data is in a folder of its own, whatever a reader is told.
+  const own = given.filter(([name]) => name !== 'DATA_DIR');
+  const app = await startTestApp(Object.fromEntries(own));
   const client = await connectClient(app.mqttUrl);
   const places = { '127.0.0.1:4000': app.graphqlUrl, '-p 1883': app.mqttUrl, ':1883': app.mqttUrl };
   const here = (text: string) =>
