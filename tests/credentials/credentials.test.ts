@@ -155,3 +155,27 @@ test(
   },
   SLOW,
 );
+
+test(
+  "with one owner of all readings, telemetry is that account's right in its own name",
+  async () => {
+    const env = { DATABASE_URL: url, MODEL: 'examples/ticks/model.ts' };
+    expect((await run('add --user market', { env })).code).toBe(0);
+    expect((await run('add --user market --device ACME', { env })).code).toBe(0);
+    const rights = await sql<{ username: string; topic: string }[]>`
+      SELECT username, topic FROM mqtt_acl WHERE username LIKE 'market%' ORDER BY username`;
+    expect(rights.map(({ username, topic }) => [username, topic])).toEqual([
+      ['market', 'ticks/+'],
+      ['market:ACME', 'ticks/ACME'],
+    ]);
+    const { err, code } = await run('add --user eve --device ACME', { env });
+    expect([code, err]).toEqual([
+      2,
+      '--user: all readings of this model are of market; write that\n',
+    ]);
+    const gone = await run('list', { env: { ...env, MODEL: 'examples/gone.ts' } });
+    expect(gone.code).toBe(2);
+    expect(gone.err).toContain('MODEL: examples/gone.ts is not there');
+  },
+  SLOW,
+);
