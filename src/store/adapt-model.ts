@@ -6,7 +6,13 @@ import { StartError } from '../domain/start-error.ts';
 import type { TransactionSql } from './connection.ts';
 import { errorCode } from './failure.ts';
 import { addPoints, addValues, sqlType, valuesConstraint } from './readings-schema.ts';
-import { addRollups, MAKE_ROLLUPS_ANEW, ROLLUPS, rollupColumn } from './rollups-schema.ts';
+import {
+  addRollups,
+  dropRollups,
+  MAKE_ROLLUPS_ANEW,
+  ROLLUPS,
+  rolledColumn,
+} from './rollups-schema.ts';
 import { shorthandTriggers } from './rules-schema.ts';
 import { readStreamModel, saveStreamModel } from './stream-model.ts';
 import { type Table, tableAsIs } from './table-columns.ts';
@@ -179,12 +185,19 @@ function valuesOf(column: Column | undefined): string | null {
 
 /** Of a column that was added by hand readings may hold values: then all are made anew. */
 function rollupChanges(model: Model, rollups: Table | null, readings: Table): Change[] {
-  return rolledColumns(model)
-    .filter((name) => !rollups?.columns.has(rollupColumn(name, 'count')))
-    .map((name) => {
-      const sql = addRollups(name) + (readings.columns.has(name) ? MAKE_ROLLUPS_ANEW : '');
-      return { table: ROLLUPS, sql, what: `rollups of ${name}` };
-    });
+  const wanted = rolledColumns(model);
+  const there = [...(rollups?.columns.keys() ?? [])].flatMap((name) => rolledColumn(name) ?? []);
+  const added = wanted.filter((name) => !there.includes(name));
+  // Dropped from the readings by hand; nobody would fill them.
+  const dropped = there.filter((name) => !wanted.includes(name));
+  const change = (sql: string, what: string) => ({ table: ROLLUPS, sql, what });
+  return [
+    ...added.map((name) => {
+      const anew = readings.columns.has(name) ? MAKE_ROLLUPS_ANEW : '';
+      return change(addRollups(name) + anew, `rollups of ${name}`);
+    }),
+    ...dropped.map((name) => change(dropRollups(name), `rollups of ${name} are dropped`)),
+  ];
 }
 
 function configChanges(model: Model, configs: Table | null): Change[] {

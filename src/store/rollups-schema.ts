@@ -34,6 +34,17 @@ export function addRollups(column: string): string {
 ALTER TABLE ${ROLLUPS} ALTER COLUMN ${rollupColumn(column, 'count')} DROP DEFAULT;`;
 }
 
+export function dropRollups(column: string): string {
+  const columns = STATISTIC_NAMES.map((name) => `DROP COLUMN ${rollupColumn(column, name)}`);
+  return `ALTER TABLE ${ROLLUPS} ${columns.join(', ')};`;
+}
+
+/** The column of the readings whose count this column holds; null where it holds none. */
+export function rolledColumn(name: string): string | null {
+  const end = rollupColumn('', 'count');
+  return name.endsWith(end) ? name.slice(0, -end.length) : null;
+}
+
 export const MAKE_ROLLUPS_ANEW = `
 TRUNCATE ${ROLLUPS};
 UPDATE rollup_progress SET built_to = '1970-01-01 00:00:00+00';`;

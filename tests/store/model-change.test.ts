@@ -189,8 +189,11 @@ describe('what only adds to a model is added to the tables', () => {
   test('a column that was added and filled by hand is rolled up with what it holds', async () => {
     await write(FIRST, 0, { temperature: 1, battery: 1, status: null, note: null });
     await rollUp(FIRST);
+    await db.sql`UPDATE machines SET extra_data = '{"humidity": 5}'`;
     await db.sql`ALTER TABLE machines ADD COLUMN humidity double precision`;
-    await db.sql`UPDATE machines SET humidity = 5`;
+    await db.sql`
+      UPDATE machines SET humidity = (extra_data->>'humidity')::double precision
+      WHERE jsonb_typeof(extra_data->'humidity') = 'number'`;
     const next = modelWith({ humidity: { type: 'double', nullable: true } });
     expect(await additions(next)).toEqual(['rollups of humidity']);
     await rollUp(next);
@@ -371,6 +374,21 @@ describe('anything else is refused, and nothing is changed', () => {
     expect(await additions(FIRST)).toEqual(['columns.note is new']);
   }, 20_000);
 });
+
+test('a numeric column that was dropped by hand leaves no rollups behind', async () => {
+  await write(FIRST, 0, { temperature: 3, battery: 1 });
+  await rollUp(FIRST);
+  await db.sql`ALTER TABLE machines DROP COLUMN battery`;
+  await db.sql`DELETE FROM stream_model`;
+  const next = modelWith({ battery: undefined });
+  expect(await additions(next)).toContain('rollups of battery are dropped');
+  await write(next, 30, { temperature: 4 });
+  await rollUp(next);
+  expect(await quarters(next, 'temperature')).toEqual([
+    [0, 1, 3, 3, 3],
+    [2, 1, 4, 4, 4],
+  ]);
+}, 30_000);
 
 test('what a model without bounds gains and loses', () => {
   const of = (column: Column) =>
