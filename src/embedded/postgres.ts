@@ -9,6 +9,7 @@ import { findBinaries } from './postgres-binaries.ts';
 import { DATABASE, prepareFolder, SUPERUSER } from './postgres-folder.ts';
 import { clearOrphan } from './postgres-orphan.ts';
 import { type PostgresServer, type ServerOptions, startServer } from './postgres-server.ts';
+import { isBetweenLives } from './postgres-stuck.ts';
 
 export interface PostgresOptions {
   /** The data folder, held by this process (openDataFolder). */
@@ -56,6 +57,9 @@ const LOG_CHECK_MS = 30_000;
 const RESTART_DELAYS_MS = [50, 200, 500, 1_000, 2_000, 5_000];
 /** A server that ran this long has a fresh start: its next crash waits shortly again. */
 const STEADY_MS = 60_000;
+/** A server that recovers from a crash is without its processes for 5 s at the most. */
+const STUCK_AFTER_CHECKS = 8;
+const STUCK_CHECK_MS = 2_000;
 /** Backends of a server that was killed let go of its shared memory within this. */
 const SHARED_MEMORY_WAIT_MS = 10_000;
 
@@ -132,7 +136,9 @@ async function keepRunning(options: ServerOptions, logger: Logger) {
       const startedAt = performance.now();
       // A stop that came while it was starting has not seen it.
       if (stopping.signal.aborted) await server.stop(1_000);
+      const endWatch = endWhenStuck(server, logger);
       const reason = await server.exited;
+      endWatch();
       if (stopping.signal.aborted) return;
       if (performance.now() - startedAt > STEADY_MS) failures = 0;
       logger.error({ reason, pid }, 'PostgreSQL ended by itself; starting it again');
@@ -171,6 +177,19 @@ async function keepRunning(options: ServerOptions, logger: Logger) {
       await supervision;
     },
   };
+}
+
+/** A server that will never serve again by itself is ended. @returns ends the watch */
+function endWhenStuck(server: PostgresServer, logger: Logger): () => void {
+  let checks = 0;
+  const timer = setInterval(() => {
+    checks = isBetweenLives(server.pid) ? checks + 1 : 0;
+    if (checks !== STUCK_AFTER_CHECKS) return;
+    logger.error({ pid: server.pid }, 'PostgreSQL does not recover from a crash: ending it');
+    server.stop(1_000).catch((error) => logger.error({ err: error }, 'PostgreSQL does not end'));
+  }, STUCK_CHECK_MS);
+  timer.unref();
+  return () => clearInterval(timer);
 }
 
 async function startPatiently(
