@@ -39,7 +39,9 @@ async function first(url: string, token: string, document: string): Promise<stri
       complete: () => came.resolve('over'),
     },
   );
-  return await came.promise.finally(() => client.dispose());
+  const beginning = await came.promise;
+  await client.dispose();
+  return beginning;
 }
 
 for (const of of MODELS) {
