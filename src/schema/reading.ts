@@ -84,6 +84,8 @@ function defineColumns(builder: Builder, model: Model): void {
         type: GRAPHQL_TYPE[column.type],
         nullable: column.nullable,
         description: describe(name, column),
+        // They come with the row: a model of many columns has pages as long as one of few.
+        complexity: 0,
         resolve: (reading) => reading.columns[name] as never,
       }),
     );
@@ -102,9 +104,11 @@ function definePoint(builder: Builder): void {
     description: 'A place on the earth, in degrees (WGS 84).',
     fields: (t) => ({
       latitude: t.exposeFloat('latitude', {
+        complexity: 0,
         description: 'From -90 to 90; the north is positive.',
       }),
       longitude: t.exposeFloat('longitude', {
+        complexity: 0,
         description: 'From -180 to 180; the east is positive.',
       }),
     }),

@@ -60,13 +60,14 @@ export function TextField({ title, hint, isWide, list, value, issues, onText }: 
 interface ValueProps {
   title: string;
   hint?: string;
+  list?: readonly string[];
   value: unknown;
   issues: readonly Issue[];
   onValue: (value: unknown) => void;
 }
 
 /** A number, true, false, or else text; what is typed stays as it is while it is typed. */
-export function ValueField({ title, hint, value, issues, onValue }: ValueProps) {
+export function ValueField({ title, hint, list, value, issues, onValue }: ValueProps) {
   const [text, setText] = useState('');
   useEffect(() => {
     setText((known) =>
@@ -77,7 +78,7 @@ export function ValueField({ title, hint, value, issues, onValue }: ValueProps) 
     setText(typed ?? '');
     onValue(typedValue(typed ?? ''));
   };
-  return <TextField {...{ title, hint, issues }} value={text} onText={edit} />;
+  return <TextField {...{ title, hint, list, issues }} value={text} onText={edit} />;
 }
 
 const same = (a: unknown, b: unknown) => (a ?? null) === (b ?? null);

@@ -1,6 +1,6 @@
 import { Notice } from '../components/bits.tsx';
 import { Field, TextField, ValueField } from '../components/fields.tsx';
-import { declaredKeys } from '../state/model.ts';
+import { declaredKeys, model } from '../state/model.ts';
 import type { Issue, Operator, RuleInput, Severity } from '../state/types.ts';
 
 interface FormProps {
@@ -148,6 +148,7 @@ function Threshold({ draft, of, set }: ThresholdProps) {
       </Field>
       <ValueField
         title="Threshold"
+        list={model.columns[draft.key ?? '']?.values}
         value={draft.threshold}
         issues={of('threshold')}
         onValue={(threshold) => set({ threshold })}
