@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { stopTestKafka } from '../tests/support/kafka.ts';
 import { copySuite } from './copy.ts';
+import { dashboardSuite } from './dashboard.ts';
 import { fanoutSuite } from './fanout.ts';
 import { ingestSuite } from './ingest.ts';
 import { latencySuite } from './latency.ts';
@@ -26,6 +27,7 @@ const SUITES: Suite[] = [
   latencySuite,
   queriesSuite,
   fanoutSuite,
+  dashboardSuite,
   soakSuite,
   startSuite,
 ];

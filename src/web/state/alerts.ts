@@ -38,41 +38,64 @@ export const counts = computed((): Counts => {
 /** The newest event that was seen, of those shown. */
 export const newestSeq = signal(0);
 
-/** What the page holds at most; older resolved ones go first. */
+/** What the page holds at most. */
 const MAX_ALERTS = 5_000;
 const MAX_PAGES = 8;
 const COUNT_MS = 5_000;
 const AGAIN_MS = 1_000;
 
+/** Between two renderings of what comes in a burst; the first of it is shown in the next frame. */
+const FLUSH_MS = 100;
+/** A hidden page has no frames, but its memory is to stay bounded. */
+const HIDDEN_FLUSH_MS = 1_000;
+
 const byId = new Map<string, Alert>();
 let pending: Alert[] = [];
-let isFrameAsked = false;
+let isFlushAsked = false;
+let flushedAt = Number.NEGATIVE_INFINITY;
+let hiddenFlush: ReturnType<typeof setTimeout>;
 
 /** Takes one in at once: what a mutation of this page answered. */
 export function put(alert: Alert): void {
   pending.push(alert);
-  if (isFrameAsked) return;
-  isFrameAsked = true;
-  requestAnimationFrame(flush);
-  // No frames while the page is hidden, but memory is to stay bounded.
-  if (document.hidden) setTimeout(flush, 1_000);
+  if (isFlushAsked) return;
+  isFlushAsked = true;
+  const waitMs = flushedAt + FLUSH_MS - performance.now();
+  if (waitMs > 0) setTimeout(() => requestAnimationFrame(flush), waitMs);
+  else requestAnimationFrame(flush);
+  hiddenFlush = setTimeout(flush, HIDDEN_FLUSH_MS);
 }
 
-/** Once a frame, however many came: a burst costs one sort and one rendering. */
+/** However many came: a burst costs a sort and a rendering ten times a second. */
 function flush(): void {
-  isFrameAsked = false;
+  if (!isFlushAsked) return;
+  isFlushAsked = false;
+  clearTimeout(hiddenFlush);
+  flushedAt = performance.now();
   for (const alert of pending) {
     // An episode ends once: an answer that was under way meanwhile doesn't open it again.
     const isOld = alert.status === 'FIRING' && byId.get(alert.id)?.status === 'RESOLVED';
     if (!isOld) byId.set(alert.id, alert);
   }
   pending = [];
-  const sorted = [...byId.values()].sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1));
-  for (let at = sorted.length - 1; at >= 0 && byId.size > MAX_ALERTS; at--) {
-    const { id, status } = sorted[at] as Alert;
-    if (status === 'RESOLVED') byId.delete(id);
-  }
+  const sorted = [...byId.values()].sort(newestFirst);
+  if (sorted.length > MAX_ALERTS) cut(sorted);
   alerts.value = sorted.length > byId.size ? sorted.filter(({ id }) => byId.has(id)) : sorted;
+}
+
+/** The oldest go: resolved ones first, and those that fire only where there is no end of them. */
+function cut(sorted: readonly Alert[]): void {
+  for (const ended of ['RESOLVED', 'FIRING']) {
+    for (let at = sorted.length - 1; at >= 0 && byId.size > MAX_ALERTS; at--) {
+      const { id, status } = sorted[at] as Alert;
+      if (status === ended && byId.delete(id) && status === 'FIRING') isCut.value = true;
+    }
+  }
+}
+
+/** Those of one instant keep their order: no row moves because of another. */
+function newestFirst(a: Alert, b: Alert): number {
+  return a.startedAt < b.startedAt ? 1 : a.startedAt > b.startedAt ? -1 : 0;
 }
 
 /** Follows the alerts of whoever is chosen, for as long as the page lives. */
@@ -139,27 +162,30 @@ function startFeed(user: string | null): () => void {
   };
 }
 
-/** All that fire and the newest of the others. @returns the newest seq among them */
+/**
+ * The newest alerts, and all that fire.
+ *
+ * @returns the newest seq of the first page: later pages may hold what came after it was read, and
+ *   so do events
+ */
 async function load(user: string | null, isOver: () => boolean): Promise<number> {
-  let newest = 0;
-  for (const [status, pages] of [
-    ['FIRING', MAX_PAGES],
-    [null, 1],
-  ] as const) {
-    let after: string | null = null;
-    for (let turn = 0; turn < pages; turn++) {
-      const page: Page<Loaded> = await alertsPage(user, status, after);
-      if (isOver()) return newest;
-      for (const { events = [], ...alert } of page.nodes) {
-        newest = Math.max(newest, ...events.map(({ seq }) => seq));
-        put(alert);
-      }
-      after = page.pageInfo.endCursor;
-      if (!page.pageInfo.hasNextPage) break;
-      if (turn === MAX_PAGES - 1) isCut.value = true;
-    }
+  const first = await alertsPage(user, null, null);
+  const newest = first.nodes.flatMap(({ events = [] }) => events.map(({ seq }) => seq));
+  takeIn(first, isOver);
+  let after: string | null = null;
+  for (let turn = 0; turn < MAX_PAGES && !isOver(); turn++) {
+    const page: Page<Loaded> = await alertsPage(user, 'FIRING', after);
+    takeIn(page, isOver);
+    after = page.pageInfo.endCursor;
+    if (!page.pageInfo.hasNextPage) break;
+    if (turn === MAX_PAGES - 1 && !isOver()) isCut.value = true;
   }
-  return newest;
+  return Math.max(0, ...newest);
+}
+
+function takeIn({ nodes }: Page<Loaded>, isOver: () => boolean): void {
+  if (isOver()) return;
+  for (const { events, ...alert } of nodes) put(alert);
 }
 
 async function alertsPage(
