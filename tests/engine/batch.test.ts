@@ -64,7 +64,7 @@ describe('a batch is written', () => {
     const spacings = [0, 1, 2, 3, 4, 6, 1_000].map((transitions) =>
       transitionSpacingMs(batchOf(1, { transitions })),
     );
-    expect(spacings).toEqual([10, 10, 10, 20, 30, 50, 50]);
+    expect(spacings).toEqual([0, 0, 10, 20, 30, 50, 50]);
   });
 
   test('never while there is nothing in it', () => {
