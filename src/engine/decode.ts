@@ -248,9 +248,15 @@ function decodeColumn(name: string, column: Column, value: JsonValue | undefined
   }
   const { min = -Number.MAX_VALUE, max = Number.MAX_VALUE } = column;
   if (!(number >= min && number <= max)) {
-    reject('OUT_OF_RANGE', `${name}: ${show(value)} is not from ${min} to ${max}`);
+    reject('OUT_OF_RANGE', `${name}: ${show(value)} ${outOfRange(column)}`);
   }
   return number === 0 ? 0 : number;
+}
+
+function outOfRange({ min, max }: { min?: number; max?: number }): string {
+  if (min !== undefined && max !== undefined) return `is not from ${min} to ${max}`;
+  if (min !== undefined) return `is below ${min}`;
+  return max === undefined ? 'is no finite number' : `is above ${max}`;
 }
 
 /** Postgres stores neither NUL nor a lone surrogate, in text and in jsonb alike. */

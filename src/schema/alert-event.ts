@@ -34,7 +34,7 @@ export function defineAlertEvent(builder: Builder): void {
     },
   });
   builder.objectType('AlertEvent', {
-    description: 'A transition as it was then; `alert` is as it is now, to a second.',
+    description: 'A transition as it was then; `alert` is as it was when it was sent, to a second.',
     fields: (t) => ({
       seq: t.expose('seq', {
         type: 'SafeInt',
