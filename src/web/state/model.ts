@@ -1,4 +1,4 @@
-/** What the page was told of the stream it shows: src/model.ts, as the server runs it. */
+/** What the page was told of the stream it shows: the model that the server runs. */
 export interface Column {
   type: 'double' | 'integer' | 'text' | 'boolean' | 'point';
   min?: number;
