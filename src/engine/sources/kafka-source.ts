@@ -37,6 +37,11 @@ const CLOSE_DEADLINE_MS = 5_000;
 /** A consumer that lived so long has proved that it can. */
 const STEADY_MS = 30_000;
 const REBUILD_MAX_MS = 1_000;
+/**
+ * Seen of Kafka 4.1: a broker that is no longer the coordinator goes on answering heartbeats, and
+ * only its refusals of our commits tell that the group is elsewhere.
+ */
+const COMMITS_REFUSED_MS = 3_000;
 /** How long a start waits for its partitions: without them the rest can be up, and say why. */
 const JOINED_WITHIN_MS = 5_000;
 /** A group that shares its partitions out anew is soon done. */
@@ -66,15 +71,29 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
   /** Not a member of the group now: since when, by the process's clock, and why. */
   let out: { sinceMs: number; why: string } | null = null;
   let assign: (reader: PartitionReader) => void = () => {};
+  /** Since when commits go to a broker that is not the group's coordinator, by the process's clock. */
+  let misdirectedMs: number | null = null;
+  /** Ends the consumer of now: another is built. */
+  let giveUp: (why: Error) => void = () => {};
 
   const commits = createOffsetCommits({
     intervalMs: COMMIT_INTERVAL_MS,
     logger,
     async send(offsets) {
       if (consumer === null) throw new Error('no consumer at the moment');
-      await consumer.commitOffsets(
-        offsets.map(({ partition, offset }) => ({ topic, partition, offset: String(offset) })),
-      );
+      try {
+        await consumer.commitOffsets(
+          offsets.map(({ partition, offset }) => ({ topic, partition, offset: String(offset) })),
+        );
+        misdirectedMs = null;
+      } catch (error) {
+        const { type } = ((error as Error).cause ?? error) as { type?: string };
+        if (type === 'NOT_COORDINATOR_FOR_GROUP') {
+          misdirectedMs ??= performance.now();
+          if (performance.now() - misdirectedMs > COMMITS_REFUSED_MS) giveUp(error as Error);
+        }
+        throw error;
+      }
     },
   });
   const fetch = {
@@ -87,6 +106,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
   /** The consumer has joined its group: what was ours may be another's, and the reverse. */
   function joined(joining: Consumer, partitions: readonly number[]): void {
     consumer = joining;
+    misdirectedMs = null;
     hasJoined = true;
     out = null;
     // Nothing is fetched before a lane says from where.
@@ -139,6 +159,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
     });
     const { CRASH, GROUP_JOIN, REBALANCING, END_BATCH_PROCESS } = mine.events;
     const ended = Promise.withResolvers<Error>();
+    giveUp = ended.resolve;
     const stop = () => ended.resolve(new Error('closing'));
     mine.on(CRASH, ({ payload }) => ended.resolve(payload.error));
     mine.on(GROUP_JOIN, ({ payload }) => {

@@ -1,4 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+// @ts-expect-error: not in its types
+import Broker from 'kafkajs/src/broker/index.js';
+// @ts-expect-error: not in its types
+import { createErrorFromCode } from 'kafkajs/src/protocol/error.js';
 import pino from 'pino';
 import { noKafkaServer } from '../../support/kafka.ts';
 import { eventually } from '../../support/process.ts';
@@ -142,6 +146,39 @@ describe.skipIf(noKafkaServer)('Kafka as a source, when the log moves', () => {
     await log.resetGroup(0);
     const second = await follow(log.source());
     await eventually('all read again', () => second.seen.size === 60);
+  }, 60_000);
+
+  test('a broker that answers heartbeats but is not the coordinator for commits: joined anew', async () => {
+    const follower = await follow(log.source());
+    const { offsetCommit } = Broker.prototype;
+    const refusedMembers = new Set<string>();
+    // The first membership that commits is refused for good, as by a broker that was never told.
+    Broker.prototype.offsetCommit = async function (request: { memberId: string }) {
+      if (refusedMembers.size === 0) refusedMembers.add(request.memberId);
+      if (refusedMembers.has(request.memberId)) throw createErrorFromCode(16);
+      return offsetCommit.call(this, request);
+    };
+    try {
+      await log.append(Array.from({ length: 60 }, (_, i) => message(`${i}`)));
+      await eventually('all read', () => follower.seen.size === 60);
+      await Promise.all(
+        [...follower.readers.values()].map((reader) => reader.commit(reader.end())),
+      );
+      const { groupId, topic } = log;
+      await eventually(
+        'committed',
+        async () => {
+          const [found] = await log.kafka.admin.fetchOffsets({ groupId, topics: [topic] });
+          const committed =
+            found?.partitions.map(({ offset }) => Math.max(0, Number(offset))) ?? [];
+          return committed.reduce((sum, offset) => sum + offset, 0) === 60;
+        },
+        30_000,
+      );
+      expect(refusedMembers.size).toBe(1);
+    } finally {
+      Broker.prototype.offsetCommit = offsetCommit;
+    }
   }, 60_000);
 
   test('two members share the partitions, and every record is read', async () => {
