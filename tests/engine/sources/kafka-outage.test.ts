@@ -161,9 +161,6 @@ describe.skipIf(noKafkaServer)('Kafka as a source, when the log moves', () => {
     try {
       await log.append(Array.from({ length: 60 }, (_, i) => message(`${i}`)));
       await eventually('all read', () => follower.seen.size === 60);
-      await Promise.all(
-        [...follower.readers.values()].map((reader) => reader.commit(reader.end())),
-      );
       const { groupId, topic } = log;
       await eventually(
         'committed',
