@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
-import { HEARTBEAT_TOPIC } from '../../src/domain/log.ts';
+import { HEARTBEAT_TOPIC, type LogAppender } from '../../src/domain/log.ts';
 import { NO_CONTENT } from '../../src/domain/rule-content.ts';
 import { createHeartbeat } from '../../src/engine/heartbeat.ts';
 import { model } from '../../src/model.ts';
@@ -76,18 +76,19 @@ describe('a silent device', () => {
       const one = await stage.start();
       await writeRules(stage.sql, 'ann', [QUIET, HOT], one);
       await stage.send({ device: 'd1', at: 0, seq: 0 });
+      // Time passes with the heartbeats alone: a busy machine makes no interruption.
+      const append: LogAppender['append'] = (record) => {
+        nowMs += 500;
+        return stage.log.append(record);
+      };
       const heartbeat = createHeartbeat({
-        appender: stage.log,
+        appender: { append },
         partitions: () => 2,
         intervalMs: 5,
         logger: { warn: () => {} },
       });
-      const clock = setInterval(() => {
-        nowMs += 1_000;
-      }, 5);
       heartbeat.start();
       await told('FIRED quiet d1 @ 60');
-      clearInterval(clock);
       await heartbeat.close();
       await stage.stored();
       await one.stop();
