@@ -656,4 +656,16 @@ ALTER TABLE device_state
   ADD COLUMN calm_time timestamptz,
   ADD COLUMN calm_sequence bigint;
 INSERT INTO schema_migrations (version, name) VALUES (18, 'calm rules');
+
+-- 19: alert wake-ups
+-- Also says up to where there are events, so that nobody looks for those it knows.
+CREATE FUNCTION pulsegraph_wake_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify(TG_ARGV[0], (SELECT max(seq)::text FROM appended));
+  RETURN NULL;
+END $$;
+DROP TRIGGER alert_events_wake ON alert_events;
+CREATE TRIGGER alert_events_wake AFTER INSERT ON alert_events REFERENCING NEW TABLE AS appended
+  FOR EACH STATEMENT EXECUTE FUNCTION pulsegraph_wake_events('pulsegraph_alert_events');
+INSERT INTO schema_migrations (version, name) VALUES (19, 'alert wake-ups');
 COMMIT;

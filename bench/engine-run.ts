@@ -57,7 +57,7 @@ export async function runEngine(options: {
       sql,
       openSql: () => connect(url, { max: 2 }),
       rules,
-      tail: { poke: () => {} },
+      tail: { committed: () => {} },
       model,
       logger,
     },

@@ -185,7 +185,7 @@ async function followDatabase(
   const notifications = createNotifications({
     openSession,
     logger,
-    onAlertEvents: () => tail.poke(),
+    onAlertEvents: tail.poke,
     onRuleChange: () => rules.poke(),
   });
   startPart(releases, 'notifications', notifications);

@@ -1,4 +1,4 @@
-import type { Held, Transition } from '../domain/alert.ts';
+import type { AlertEvent, Held, Transition } from '../domain/alert.ts';
 import { isAfter, type Reading } from '../domain/reading.ts';
 import { MICROS_PER_SECOND, type Micros } from '../domain/time.ts';
 import { deviceKey } from '../domain/topic.ts';
@@ -57,8 +57,8 @@ export interface Batch {
   keys: Set<string> | null;
   /** Records whose messages are followed; none but where traces are collected. */
   followed: FollowedRecord[];
-  /** When its transaction began and ended, once it is committed: milliseconds, monotonic. */
-  written: { fromMs: number; toMs: number } | null;
+  /** Once it is committed: when that began and ended (milliseconds, monotonic), and its events. */
+  written: { fromMs: number; toMs: number; events: readonly AlertEvent[] } | null;
 }
 
 export function createBatch(): Batch {

@@ -21,7 +21,7 @@ export async function commitBatch(
     measures: Measures;
     tracer?: Pick<Tracer, 'stored'> | undefined;
     feed: ReadingFeed;
-    tail: Pick<AlertEventTail, 'poke'>;
+    tail: Pick<AlertEventTail, 'committed'>;
     deadLetters?: DeadLetterSink | undefined;
   },
   batch: Batch,
@@ -32,7 +32,7 @@ export async function commitBatch(
   count(deps.counters, batch);
   measureBatch(deps.measures, batch);
   if (batch.followed.length > 0) deps.tracer?.stored(batch, deps.reader.partition);
-  if (batch.transitions.length > 0) deps.tail.poke();
+  deps.tail.committed(batch.written?.events ?? []);
   if (batch.deadLetters.length > 0) deps.deadLetters?.poke(deps.reader.partition);
   const live = batch.replay
     ? batch.readings.filter((row) => row.offset > watermark)

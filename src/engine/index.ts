@@ -41,7 +41,7 @@ export interface EngineDeps {
   /** Opens connections of a lane's own. */
   openSql: () => Sql;
   rules: RuleBook;
-  tail: Pick<AlertEventTail, 'poke'>;
+  tail: Pick<AlertEventTail, 'committed'>;
   /** Told of dead letters that were committed, where they also go elsewhere. */
   deadLetters?: DeadLetterSink;
   model: Model;

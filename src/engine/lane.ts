@@ -57,7 +57,7 @@ export interface LaneDeps {
   logPartitions: () => Promise<number>;
   model: Model;
   feed: ReadingFeed;
-  tail: Pick<AlertEventTail, 'poke'>;
+  tail: Pick<AlertEventTail, 'committed'>;
   /** Told of dead letters that were committed, where they also go elsewhere. */
   deadLetters?: DeadLetterSink;
   counters: IngestCounters;

@@ -73,8 +73,8 @@ export function createPersistentWriter(
     for (let attempt = 0; ; attempt++) {
       const fromMs = performance.now();
       try {
-        await inTime('writing a batch', writer.write(batch, watermark));
-        batch.written = { fromMs, toMs: performance.now() };
+        const events = await inTime('writing a batch', writer.write(batch, watermark));
+        batch.written = { fromMs, toMs: performance.now(), events };
         partitionWasMissing = false;
         if (attempt > 0) options.onWaiting(null);
         return;

@@ -1,3 +1,4 @@
+import type { AlertEvent } from '../domain/alert.ts';
 import type { Model } from '../domain/model.ts';
 import type { Sql, TransactionSql } from '../store/connection.ts';
 import { COPY_REFUSED, copyReadings } from '../store/copy-readings.ts';
@@ -26,10 +27,11 @@ export interface Writer {
    * Writes a batch in one transaction, or nothing of it.
    *
    * @param watermark where the lane left the partition's watermark
+   * @returns the events of its transitions, as they are committed
    * @throws RewindError where it can't be written as it is; else the database's error, after which
    *   it is unknown whether the batch was committed
    */
-  write(batch: Batch, watermark: Watermark): Promise<void>;
+  write(batch: Batch, watermark: Watermark): Promise<AlertEvent[]>;
 }
 
 /** COPY fails whole on one duplicate: after one, inserts are the better bet for a while. */
@@ -44,7 +46,7 @@ export function createWriter(
   let insertsLeft = 0;
   let points = undefined as PointTypes | undefined;
 
-  async function write(batch: Batch, watermark: Watermark): Promise<void> {
+  async function write(batch: Batch, watermark: Watermark): Promise<AlertEvent[]> {
     await partitions.ensure(batch.readings.map((row) => row.reading.time));
     points ??= await readPointTypes(sql, model);
     const useCopy = !batch.replay && insertsLeft === 0;
@@ -55,14 +57,14 @@ export function createWriter(
       if (!useCopy || errorCode(error) !== COPY_REFUSED) throw error;
     }
     insertsLeft = BATCHES_WITHOUT_COPY;
-    await write(batch, watermark);
+    return await write(batch, watermark);
   }
 
   async function transaction(
     batch: Batch,
     watermark: Watermark,
     { useCopy, points }: { useCopy: boolean; points: PointTypes },
-  ): Promise<void> {
+  ): Promise<AlertEvent[]> {
     const { readings, transitions, deadLetters } = batch;
     const devices = [...batch.devices.values()];
     // Older rules than a device has seen would have it forget what it knows, without a transition.
@@ -72,6 +74,7 @@ export function createWriter(
     const lockRules = users.size > 0 && ruleLock.isWorthATry();
     const work = async (tx: TransactionSql) => {
       let rollups = undefined as RollupHorizon | undefined;
+      let events: AlertEvent[] = [];
       // One behind the other in one round trip; this order is the order of the locks.
       await all([
         setLocalTimeouts(tx),
@@ -88,12 +91,14 @@ export function createWriter(
       await all([
         next.offset > watermark.offset && moveWatermark(tx, log, next),
         rollups !== undefined && markRollups(tx, rollups, readings),
-        transitions.length > 0 && appendAlertEvents(tx, transitions),
+        transitions.length > 0 &&
+          appendAlertEvents(tx, transitions).then((appended) => (events = appended)),
         users.size > 0 && !lockRules && checkRules(batch, users, readRuleVersions(tx, users)),
       ]);
+      return events;
     };
     try {
-      await sql.begin((tx) => work(tx as unknown as TransactionSql));
+      return await sql.begin((tx) => work(tx as unknown as TransactionSql));
     } catch (error) {
       throw error instanceof HeldRulesError ? await ruleLock.explain(error) : error;
     }

@@ -2,10 +2,13 @@ import type { AlertEvent } from '../domain/alert.ts';
 import type { Sql } from './connection.ts';
 
 /** The columns of alert_events that make an `AlertEvent`, for a select list. */
+export const ALERT_EVENT_COLUMNS =
+  'seq, id, alert_id, type, status, user_id, device_id, rule_id, severity, message, key, ' +
+  'operator, threshold, value, time, started_at, actor, snoozed_until, muted, traceparent';
+
+/** The same as part of a statement. */
 export function alertEventColumns(sql: Sql) {
-  return sql`seq, id, alert_id, type, status, user_id, device_id, rule_id, severity, message, key,
-    operator, threshold, value, time, started_at, actor, snoozed_until,
-    muted, traceparent`;
+  return sql.unsafe(ALERT_EVENT_COLUMNS);
 }
 
 /** A row of those columns. */

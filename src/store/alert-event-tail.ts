@@ -25,8 +25,16 @@ export interface AlertEventTail {
    * up to newest() as it was before.
    */
   read(after: number, limit: number, userId?: string | null): Promise<AlertEvent[]>;
-  /** Says that this process has just committed events: they are read at once. */
-  poke(): void;
+  /**
+   * Says that events are committed, up to `seq` where that is known: those not known here yet are
+   * read at once.
+   */
+  poke(seq?: number): void;
+  /**
+   * Hands over events that this process has just committed, in order of seq: they need not be read
+   * where they are the next.
+   */
+  committed(events: readonly AlertEvent[]): void;
   close(): Promise<void>;
 }
 
@@ -73,7 +81,9 @@ export function createAlertEventTail({
   let endPause: (() => void) | null = null;
   let following: Promise<void> = Promise.resolve();
 
-  function append(events: AlertEvent[]): void {
+  function append(found: readonly AlertEvent[]): void {
+    // While they were read, some were handed over.
+    const events = found.filter(({ seq }) => seq > newest);
     const last = events.at(-1);
     if (last === undefined) return;
     ring.push(...events);
@@ -92,6 +102,12 @@ export function createAlertEventTail({
     newest = last.seq;
     wake(null, newest);
     for (const [userId, first] of firstOfEach(events)) wake(userId, first.seq);
+  }
+
+  function poke(seq = Number.POSITIVE_INFINITY): void {
+    if (seq <= newest) return;
+    poked = true;
+    if (failures === 0) endPause?.();
   }
 
   /** @param seq of an event that they wait for */
@@ -193,9 +209,11 @@ export function createAlertEventTail({
       const from = firstAbove(events, after);
       return events.slice(from, from + limit);
     },
-    poke() {
-      poked = true;
-      if (failures === 0) endPause?.();
+    poke,
+    committed(events) {
+      // A gap may be another's event, or nobody's: seq is in commit order, but not without holes.
+      if (events[0]?.seq === newest + 1) append(events);
+      else if (events.length > 0) poke(events.at(-1)?.seq);
     },
     async close() {
       closed = true;

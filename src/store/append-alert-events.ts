@@ -1,6 +1,7 @@
-import type { AlertEventType } from '../domain/alert.ts';
+import type { AlertEvent, AlertEventType } from '../domain/alert.ts';
 import type { Scalar } from '../domain/rule.ts';
 import { formatMicros, type Micros } from '../domain/time.ts';
+import { ALERT_EVENT_COLUMNS, type AlertEventRow, alertEventOf } from './alert-event-columns.ts';
 import type { TransactionSql } from './connection.ts';
 import { jsonLiteral } from './literal.ts';
 import { LOCKS } from './migrations.ts';
@@ -22,11 +23,13 @@ export interface NewAlertEvent {
  * Appends to the outbox, in this order; what is there already, by id, stays as it is. Takes the lock
  * that keeps `seq` in commit order, so this comes last in a transaction, behind every other lock.
  * The events are muted where their alerts are.
+ *
+ * @returns those that were not there, in order of seq: for others to hear of once this is committed
  */
 export async function appendEvents(
   tx: TransactionSql,
   events: readonly NewAlertEvent[],
-): Promise<void> {
+): Promise<AlertEvent[]> {
   const rows = events.map((event, position) => ({
     position,
     id: event.id,
@@ -40,7 +43,7 @@ export async function appendEvents(
     traceparent: event.traceparent,
   }));
   const locked = tx.unsafe(`SELECT pg_advisory_xact_lock(${LOCKS.alertSeq})`);
-  const appended = tx.unsafe(
+  const appended = tx.unsafe<AlertEventRow[]>(
     `INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
       severity, message, key, operator, threshold, value, time, started_at, actor, snoozed_until,
       muted, traceparent)
@@ -56,7 +59,9 @@ export async function appendEvents(
         time timestamptz, actor text, snoozed_until timestamptz, traceparent text)
       JOIN alerts a ON a.id = r.alert_id
       ORDER BY r.position) e
-    ON CONFLICT (id) DO NOTHING`,
+    ON CONFLICT (id) DO NOTHING
+    RETURNING ${ALERT_EVENT_COLUMNS}`,
   );
-  await Promise.all([locked, appended]);
+  const [, rowsAppended] = await Promise.all([locked, appended]);
+  return rowsAppended.map(alertEventOf).sort((a, b) => a.seq - b.seq);
 }

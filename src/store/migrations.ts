@@ -50,6 +50,7 @@ export function migrations(model: Model): Migration[] {
     { version: 16, name: 'mqtt accounts', sql: MQTT_ACCOUNTS },
     { version: 17, name: 'stream model', sql: streamModelSchema(model) },
     { version: 18, name: 'calm rules', sql: CALM_RULES },
+    { version: 19, name: 'alert wake-ups', sql: ALERT_WAKE_UPS },
   ];
 }
 
@@ -212,3 +213,14 @@ ALTER TABLE device_state
   -- The reading that the rules under rules->'calm' took into account last.
   ADD COLUMN calm_time timestamptz,
   ADD COLUMN calm_sequence bigint;`;
+
+const ALERT_WAKE_UPS = `
+-- Also says up to where there are events, so that nobody looks for those it knows.
+CREATE FUNCTION pulsegraph_wake_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify(TG_ARGV[0], (SELECT max(seq)::text FROM appended));
+  RETURN NULL;
+END $$;
+DROP TRIGGER alert_events_wake ON alert_events;
+CREATE TRIGGER alert_events_wake AFTER INSERT ON alert_events REFERENCING NEW TABLE AS appended
+  FOR EACH STATEMENT EXECUTE FUNCTION pulsegraph_wake_events('${CHANNELS.alertEvents}');`;

@@ -14,8 +14,11 @@ export interface NotificationsOptions {
    */
   openSession: (onNotify: (channel: string, payload: string) => void) => Sql;
   logger: Pick<Logger, 'info' | 'warn'>;
-  /** Somebody has committed alert events; also called after any time in which it was not heard. */
-  onAlertEvents: () => void;
+  /**
+   * Somebody has committed alert events, up to this seq where it is known; also called after any
+   * time in which it was not heard.
+   */
+  onAlertEvents: (seq?: number) => void;
   /** The same for changes of rules. */
   onRuleChange: () => void;
   /** How often it is tried whether notifications arrive. */
@@ -51,7 +54,7 @@ export function createNotifications(options: NotificationsOptions): Notification
   let heardOwn: ((token: string) => void) | null = null;
 
   function onNotify(channel: string, payload: string): void {
-    if (channel === CHANNELS.alertEvents) options.onAlertEvents();
+    if (channel === CHANNELS.alertEvents) options.onAlertEvents(Number(payload) || undefined);
     else if (channel === CHANNELS.ruleChanges) options.onRuleChange();
     else if (channel === ownChannel) heardOwn?.(payload);
   }

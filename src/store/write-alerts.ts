@@ -1,4 +1,4 @@
-import type { Fired, Held, Resolved, Transition } from '../domain/alert.ts';
+import type { AlertEvent, Fired, Held, Resolved, Transition } from '../domain/alert.ts';
 import { isNoData, type Rule } from '../domain/rule.ts';
 import { formatMicros } from '../domain/time.ts';
 import { appendEvents } from './append-alert-events.ts';
@@ -111,7 +111,7 @@ function measured(rule: Rule) {
 export async function appendAlertEvents(
   tx: TransactionSql,
   transitions: readonly Transition[],
-): Promise<void> {
+): Promise<AlertEvent[]> {
   const events = transitions.map(({ eventId, alertId, type, value, time, traceparent }) => ({
     id: eventId,
     alertId,
@@ -120,5 +120,5 @@ export async function appendAlertEvents(
     time,
     traceparent,
   }));
-  await appendEvents(tx, events);
+  return await appendEvents(tx, events);
 }

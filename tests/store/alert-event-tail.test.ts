@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
+import type { AlertEvent } from '../../src/domain/alert.ts';
 import {
   type AlertEventTail,
   createAlertEventTail,
   PrunedError,
 } from '../../src/store/alert-event-tail.ts';
+import { alertEventsAfter } from '../../src/store/alert-events-after.ts';
 import { connect, type Sql } from '../../src/store/connection.ts';
 import { pruneAlertEvents } from '../../src/store/prune-alert-events.ts';
 import { commitEvent, silent, until } from '../schema/support.ts';
@@ -56,6 +58,52 @@ test('no poke is lost, whenever it comes', async () => {
       tail.poke();
       await tail.wait(seq - 1, never);
     }
+  });
+}, 20_000);
+
+test('events handed over are heard of without a read, where they are the next', async () => {
+  const gone = connect(database.url, { max: 1 });
+  const tail = createAlertEventTail({ sql: gone, logger: silent, pollIntervalMs: 60_000 });
+  await tail.start();
+  await gone.end();
+  const before = tail.newest();
+  const seqs = [await commit(), await commit(), await commit()];
+  const [first, second, third] = (await alertEventsAfter(sql, { after: before, limit: 3 })) as [
+    AlertEvent,
+    AlertEvent,
+    AlertEvent,
+  ];
+  try {
+    const waiting = tail.wait(before, never, first.userId);
+    tail.committed([first, second]);
+    expect(await waiting).toBe(before);
+    expect((await tail.read(before, 10)).map((event) => event.seq)).toEqual(seqs.slice(0, 2));
+    tail.committed([first, second]);
+    tail.committed([{ ...third, seq: third.seq + 1 }]);
+    expect(tail.newest()).toBe(second.seq);
+    tail.committed([third]);
+    expect((await tail.read(before, 10)).map((event) => event.seq)).toEqual(seqs);
+  } finally {
+    await tail.close();
+  }
+});
+
+test('handed over behind events of others, or while they are read: each is there once', async () => {
+  await following({ pollIntervalMs: 60_000 }, async (tail) => {
+    const from = tail.newest();
+    const seqs: number[] = [];
+    for (let n = 0; n < 100; n++) {
+      seqs.push(await commit());
+      const own = await commit();
+      seqs.push(own);
+      const [event] = await alertEventsAfter(sql, { after: own - 1, limit: 1 });
+      // Every other time the read that another's notification began is on its way.
+      if (n % 2 === 0) tail.poke(own - 1);
+      if (n % 4 === 0) await Bun.sleep(0);
+      tail.committed([event as AlertEvent]);
+    }
+    await until(() => tail.newest() === seqs.at(-1), 10_000);
+    expect((await tail.read(from, 1_000)).map((event) => event.seq)).toEqual(seqs);
   });
 }, 20_000);
 

@@ -18,6 +18,7 @@ afterEach(async () => {
 
 function listenOn(url: string) {
   const heard = { alertEvents: 0, ruleChanges: 0, sessions: 0, warnings: 0 };
+  const upTo: (number | undefined)[] = [];
   const logger = pino({ level: 'warn' }, { write: () => void heard.warnings++ });
   const notifications = createNotifications({
     openSession: (onNotify) => {
@@ -25,7 +26,10 @@ function listenOn(url: string) {
       return connect(url, { max: 1, keepSession: true, applicationName: 'listen', onNotify });
     },
     logger,
-    onAlertEvents: () => void heard.alertEvents++,
+    onAlertEvents: (seq) => {
+      heard.alertEvents++;
+      upTo.push(seq);
+    },
     onRuleChange: () => void heard.ruleChanges++,
     checkIntervalMs: 50,
     deadlineMs: 300,
@@ -34,28 +38,29 @@ function listenOn(url: string) {
   closers.push(() => notifications.close());
   notifications.start();
   const whenListening = () => eventually('it listens', () => notifications.listening);
-  return { notifications, heard, whenListening };
+  return { notifications, heard, upTo, whenListening };
 }
 
-async function addAlertEvent(sql: Sql, seq: number): Promise<void> {
+async function addAlertEvents(sql: Sql, from: number, to: number): Promise<void> {
   await sql`
     INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
       severity, message, time, started_at)
-    VALUES (${seq}, ${`e${seq}`}, 'a', 'FIRED', 'FIRING', 'u', 'd', 'r', 'INFO', 'm', now(), now())`;
+    SELECT n, 'e' || n, 'a', 'FIRED', 'FIRING', 'u', 'd', 'r', 'INFO', 'm', now(), now()
+    FROM generate_series(${from}::int, ${to}::int) n`;
 }
 
 test('whoever commits events or rules wakes the listener, once for a transaction', async () => {
-  const { heard, whenListening } = listenOn(db.url);
+  const { heard, upTo, whenListening } = listenOn(db.url);
   await whenListening();
   // What came before it listened is looked at once.
   expect(heard).toEqual({ alertEvents: 1, ruleChanges: 1, sessions: 1, warnings: 0 });
   await db.sql`INSERT INTO user_configs (user_id) VALUES ('u'), ('v')`;
   await eventually('rules', () => heard.ruleChanges === 2);
   await db.sql.begin(async (tx) => {
-    await addAlertEvent(tx as unknown as Sql, 1);
-    await addAlertEvent(tx as unknown as Sql, 2);
+    await addAlertEvents(tx as unknown as Sql, 1, 2);
   });
   await eventually('events', () => heard.alertEvents === 2);
+  expect(upTo).toEqual([undefined, 2]);
   await db.sql.begin((tx) => tx`DELETE FROM user_configs`);
   await eventually('rules deleted', () => heard.ruleChanges === 3);
   expect(heard).toEqual({ alertEvents: 2, ruleChanges: 3, sessions: 1, warnings: 0 });
@@ -82,7 +87,7 @@ test('a connection that goes silent is noticed by what does not arrive', async (
   proxy.thaw();
   await whenListening();
   const before = heard.alertEvents;
-  await addAlertEvent(db.sql, 1);
+  await addAlertEvents(db.sql, 1, 1);
   await eventually('an event', () => heard.alertEvents > before);
 }, 15_000);
 
