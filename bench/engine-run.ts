@@ -65,7 +65,7 @@ export async function runEngine(options: {
       policy: { maxRows: 1_000, maxWaitMs: 100 },
       maxPayloadBytes: 65_536,
       maxClockSkew: 300_000_000,
-      maxCachedDevices: 50_000,
+      maxCachedDevices: 120_000,
       feedCapacity: 1_000,
     },
   );

@@ -48,7 +48,8 @@ export interface App {
   stop(): Promise<void>;
 }
 
-const MAX_CACHED_DEVICES = 50_000;
+/** About 70 MB where each has five rules. */
+const MAX_CACHED_DEVICES = 120_000;
 const FEED_CAPACITY = 10_000;
 /** Where another replica is elected, it never happens. */
 const SUBSCRIBED_WITHIN_MS = 2_000;

@@ -26,27 +26,45 @@ export interface KnownStates {
  */
 const NEWCOMERS_FOR_ONE = 8;
 
+/** What a device remembers of so many takes about 600 bytes, and of more of them in proportion. */
+const RULES_OF_A_DEVICE = 5;
+/** Devices of a batch that are looked at for how many rules they have. */
+const SAMPLE = 10;
+
 /**
- * Keeps at most `capacity()` devices between batches, asked each time: the least recently written
- * go first.
+ * Keeps at most `capacity()` devices between batches, asked each time, and fewer where they have
+ * more than five rules, but never less than `least`: the least recently written go first.
  */
 export function createKnownStates(
   writer: Pick<PersistentWriter, 'query'>,
-  { capacity }: { capacity: () => number },
+  { capacity, least = 0 }: { capacity: () => number; least?: number },
 ): KnownStates {
   /** Undefined for a device that is known to have no state: the database was asked. */
   const states = new Map<string, DeviceState | undefined>();
   let newcomers = 0;
+  /** How many rules a device has, as a moving average. */
+  let rulesEach = 0;
+
+  function room(): number {
+    const share = RULES_OF_A_DEVICE / Math.max(RULES_OF_A_DEVICE, rulesEach);
+    return Math.max(least, capacity() * share);
+  }
+
+  function weigh(batch: Batch): void {
+    for (const { memory } of batch.devices.values().take(SAMPLE)) {
+      rulesEach += (Object.keys(memory.rules).length - rulesEach) / SAMPLE;
+    }
+  }
 
   function keep(key: string, state: DeviceState | undefined): void {
     const isNew = !states.delete(key);
-    if (isNew && states.size >= capacity() && ++newcomers % NEWCOMERS_FOR_ONE !== 0) return;
+    if (isNew && states.size >= room() && ++newcomers % NEWCOMERS_FOR_ONE !== 0) return;
     states.set(key, state);
   }
 
   /** Once a batch: to find the oldest takes a way past all that were deleted before it. */
   function trim(): void {
-    const excess = Math.ceil(states.size - capacity());
+    const excess = Math.ceil(states.size - room());
     if (excess <= 0) return;
     for (const oldest of states.keys().take(excess)) states.delete(oldest);
   }
@@ -77,6 +95,7 @@ export function createKnownStates(
   return {
     before,
     committed(batch) {
+      weigh(batch);
       for (const [key, state] of batch.devices) keep(key, state);
       trim();
     },

@@ -108,8 +108,10 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
       onWaiting: (why) => setState(why === null ? 'RUNNING' : 'WAITING', why),
     },
   );
-  const capacity = () => Math.max(options.maxCachedDevices(), 10 * policy.maxRows);
-  const states = createKnownStates(writer, { capacity });
+  const states = createKnownStates(writer, {
+    capacity: options.maxCachedDevices,
+    least: 10 * policy.maxRows,
+  });
   const position = createPosition(
     { reader, writer, counters, logger },
     { log, onReset: states.clear },

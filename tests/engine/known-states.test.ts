@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { NO_MEMORY } from '../../src/domain/alert.ts';
+import { NO_MEMORY, type RuleMemory } from '../../src/domain/alert.ts';
 import { type Batch, createBatch } from '../../src/engine/batch.ts';
 import type { Decoded } from '../../src/engine/decode.ts';
 import { createKnownStates } from '../../src/engine/known-states.ts';
@@ -76,4 +76,35 @@ test('of more devices than there is room for, in turn, nearly as many are known 
   for (const device of devices)
     await states.before([decodedOf(device)], [createBatch(), undefined]);
   expect(asked - before).toBeGreaterThanOrEqual(devices.length - room);
+});
+
+test('of devices with many rules fewer are known, but never less than the least', async () => {
+  const rules = Object.fromEntries(
+    Array.from({ length: 50 }, (_, n) => [
+      `rule-${n}`,
+      { time: 0, sequenceId: 0, measures: 'a >' },
+    ]),
+  );
+  const heavy = (device: string): Batch => {
+    const batch = batchOf(device);
+    for (const state of batch.devices.values()) {
+      state.memory = { version: 1, rules: rules as unknown as RuleMemory['rules'] };
+    }
+    return batch;
+  };
+  for (const [least, expected] of [
+    [0, 10],
+    [25, 25],
+  ] as const) {
+    const states = createKnownStates(
+      { query: async () => [] as never },
+      { capacity: () => 100, least },
+    );
+    // More than there is room for, until it has seen how many rules a device has; then once more.
+    for (let n = 0; n < 1_000; n++) states.committed(heavy(`d${n % 200}`));
+    const devices = Array.from({ length: 200 }, (_, n) => decodedOf(`d${n}`));
+    const known = await states.before(devices, [createBatch(), undefined]);
+    expect(known.size).toBeGreaterThanOrEqual(expected);
+    expect(known.size).toBeLessThanOrEqual(expected + 1);
+  }
 });
