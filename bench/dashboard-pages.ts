@@ -1,11 +1,11 @@
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { ALERT_EVENTS } from '../src/web/state/documents.ts';
 import { query } from '../tests/support/app-clients.ts';
-import { openPage } from '../tests/web/browser.ts';
+import { openUnwatched, type UnwatchedPage } from './unwatched-page.ts';
 
 /** A page that follows the alerts of all users. */
 export interface FollowingPage {
-  page: Page;
+  page: UnwatchedPage;
   /** Resolves once so many fire, as the page counts them. */
   seen(firing: number): Promise<void>;
 }
@@ -16,16 +16,21 @@ export async function openDashboard(
   graphqlUrl: string,
   hash: string,
 ): Promise<FollowingPage> {
-  const { page } = await openPage(browser, new URL(graphqlUrl).origin, { hash });
-  await page.getByRole('status').getByText('Live').waitFor();
-  // Not only counted by the server: the lists are read.
-  await page.locator('table.virtual tbody tr, .empty').first().waitFor();
-  const count = page.locator('nav .count');
-  const seen = (firing: number) =>
-    firing === 0
-      ? count.waitFor({ state: 'detached' })
-      : count.getByText(new RegExp(`^${firing} `)).waitFor();
-  return { page, seen };
+  const page = await openUnwatched(browser, `${new URL(graphqlUrl).origin}/${hash}`);
+  await page.until(isLive, null);
+  return { page, seen: (firing) => page.until(counts, firing) };
+}
+
+/** Runs in the page. Not only counted by the server: the lists are read. */
+function isLive(): boolean {
+  const isListed = document.querySelector('table.virtual tbody tr, .empty') !== null;
+  return isListed && document.querySelector('.connection.live') !== null;
+}
+
+/** Runs in the page. */
+function counts(firing: number): boolean {
+  const text = document.querySelector('nav .count')?.firstChild?.textContent ?? '0';
+  return Number(text) === firing;
 }
 
 interface Bare {
@@ -39,17 +44,17 @@ export async function openBare(
   firing: number,
 ): Promise<FollowingPage> {
   // Of the same origin, and with no policy that keeps it from running this.
-  const { page } = await openPage(browser, new URL(graphqlUrl).origin, { hash: 'healthz' });
+  const page = await openUnwatched(browser, `${new URL(graphqlUrl).origin}/healthz`);
   const { ingest } = await query(graphqlUrl, '{ ingest { newestAlertSeq } }');
   const variables = { userId: null, after: ingest.newestAlertSeq };
   const subscribe = { id: '1', type: 'subscribe', payload: { query: ALERT_EVENTS, variables } };
-  await page.evaluate(follow, { firing, subscribe });
-  const seen = async (wanted: number) => {
-    await page.waitForFunction((count) => {
-      return (globalThis as never as { bare: Bare }).bare.firing === count;
-    }, wanted);
-  };
-  return { page, seen };
+  await page.run(follow, { firing, subscribe });
+  return { page, seen: (wanted) => page.until(hasCounted, wanted) };
+}
+
+/** Runs in the page. */
+function hasCounted(firing: number): boolean {
+  return (globalThis as never as { bare: Bare }).bare.firing === firing;
 }
 
 /** Runs in the page. */

@@ -22,6 +22,9 @@ const CASES: Record<string, Case> = {
 };
 const USER = 'fleet';
 const BURST = 1_000;
+/** In a round: one has some twenty frames. */
+const BURSTS = 5;
+const STUTTER_MS = 50;
 const DEVICES = 5_000;
 const [HOT, COOL] = [95, 20];
 const DEADLINE_MS = 120_000;
@@ -30,11 +33,12 @@ export const dashboardSuite: Suite = {
   name: 'dashboard',
   title: 'The dashboard: 5,000 devices, 1,000 alerts in a burst',
   about:
-    'Headless Chromium without a GPU, and alerts as fast as they come. CPU of the thread that runs ' +
-    "the page, by that thread's clock in Chromium's trace, drawing included: of the longest task, " +
-    'of all that is done in one frame (what takes 50 ms is seen as a stutter), and by alert. Gaps ' +
-    "are from frame to frame by the wall's clock, with the server, PostgreSQL and the devices on " +
-    'the same cores. Plain: a page with nothing on it that parses the same events and counts them.',
+    'Headless Chromium without a GPU, and alerts as fast as they come, on the cores of the server, ' +
+    "PostgreSQL and the devices. CPU of the thread that runs the page, by that thread's clock in " +
+    "Chromium's trace, drawing included: of the longest task, of all that is done in one frame, " +
+    "and by alert. Gaps are from frame to frame by the wall's clock: what takes 50 ms is seen as " +
+    'a stutter. Plain: a page with nothing on it that parses the same events and counts them; its ' +
+    'gaps are what the machine itself makes of a burst.',
   columns: [
     { key: 'task', title: 'longest task, CPU ms', digits: 1 },
     { key: 'p99', title: 'frame p99, CPU ms', digits: 1 },
@@ -43,9 +47,11 @@ export const dashboardSuite: Suite = {
     { key: 'frames', title: 'frames' },
     { key: 'gapP99', title: 'gap p99, ms', digits: 1 },
     { key: 'gap', title: 'longest gap, ms', digits: 1 },
-    { key: 'plainP99', title: 'plain: frame p99, CPU ms', digits: 1 },
-    { key: 'plainEach', title: 'CPU, µs/alert' },
+    { key: 'over', title: 'gaps over 50 ms' },
+    { key: 'plainEach', title: 'plain: CPU, µs/alert' },
     { key: 'plainGapP99', title: 'gap p99, ms', digits: 1 },
+    { key: 'plainGap', title: 'longest gap, ms', digits: 1 },
+    { key: 'plainOver', title: 'gaps over 50 ms' },
   ],
   cases: Object.keys(CASES),
   measure,
@@ -66,8 +72,12 @@ async function* measure(
       const one = CASES[name] as Case;
       const run = (each: Case) => bursts({ app, browser, fleet }, each, rounds);
       const plain = figuresOf(await run({ ...one, hash: null }));
-      const { p99: plainP99, each: plainEach, gapP99: plainGapP99 } = plain;
-      yield { name, ...figuresOf(await run(one)), plainP99, plainEach, plainGapP99 };
+      yield {
+        name,
+        ...figuresOf(await run(one)),
+        ...{ plainEach: plain.each, plainGapP99: plain.gapP99 },
+        ...{ plainGap: plain.gap, plainOver: plain.over },
+      };
     }
   } finally {
     await client.endAsync(true);
@@ -119,19 +129,26 @@ async function bursts(
       ? await openBare(browser, app.graphqlUrl, before)
       : await openDashboard(browser, app.graphqlUrl, hash);
   await seen(before);
+  await page.settled();
+  await page.run(askForFrames, null);
   const works: RendererWork[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const burst = async () => {
+  for (let burst = 0; burst < rounds * BURSTS; burst++) {
+    const fire = async () => {
       await fleet.send(0, BURST, HOT);
       await seen(before + BURST);
     };
-    works.push(await traceRenderer(browser, page, burst));
+    works.push(await traceRenderer(browser, fire));
     await fleet.send(0, BURST, COOL);
     await seen(before);
   }
-  await page.context().close();
+  await page.close();
   await fleet.send(BURST, BURST + before, COOL);
   return works;
+}
+
+/** Runs in the page. */
+function askForFrames(): void {
+  requestAnimationFrame(askForFrames);
 }
 
 function figuresOf(works: readonly RendererWork[]) {
@@ -143,8 +160,9 @@ function figuresOf(works: readonly RendererWork[]) {
     p99: percentile(frames, 0.99),
     longest: Math.max(...frames),
     each: (total * 1_000) / (BURST * works.length),
-    frames: frames.length / works.length,
+    frames: frames.length,
     gapP99: percentile(gaps, 0.99),
     gap: Math.max(...gaps),
+    over: gaps.filter((gap) => gap > STUTTER_MS).length,
   };
 }

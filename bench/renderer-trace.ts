@@ -1,4 +1,4 @@
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 
 /** What the thread that runs a page did, in milliseconds. */
 export interface RendererWork {
@@ -26,20 +26,15 @@ const TASK = 'ThreadControllerImpl::RunTask';
 const FRAME = 'BeginMainThreadFrame';
 
 /**
- * Runs `work`, with frames asked for all the while.
+ * Of the page that has the most frames while `work` runs: it has to ask for them.
  *
  * @throws Error where Chromium's trace has no frames or no CPU times
  */
 export async function traceRenderer(
   browser: Browser,
-  page: Page,
   work: () => Promise<void>,
 ): Promise<RendererWork> {
-  await page.evaluate(() => {
-    const again = () => requestAnimationFrame(again);
-    again();
-  });
-  await browser.startTracing(page, { categories: CATEGORIES });
+  await browser.startTracing(undefined, { categories: CATEGORIES });
   let trace: Buffer;
   try {
     await work();
