@@ -7,7 +7,11 @@ import { eventually } from '../tests/support/process.ts';
  * for the page's thread as much work again as to read it, and more in the browser and in here.
  */
 export interface UnwatchedPage {
-  /** Runs a function that needs nothing from around it in the page. @throws Error as it threw */
+  /**
+   * Runs a function that needs nothing from around it in the page.
+   *
+   * @throws Error as it threw, or when the page does not answer
+   */
   run<A>(work: (argument: A) => unknown, argument: A): Promise<unknown>;
   /** Resolves in the first frame in which `holds`. @throws Error when none comes for long */
   until<A>(holds: (argument: A) => boolean, argument: A): Promise<void>;
@@ -50,10 +54,13 @@ export async function openUnwatched(browser: Browser, url: string): Promise<Unwa
   let calls = 0;
   async function call(method: string, params: object): Promise<Reply['result']> {
     const id = ++calls;
-    const replied = new Promise<Reply>((resolve) => waiting.set(id, resolve));
+    const replied = Promise.withResolvers<Reply>();
+    waiting.set(id, replied.resolve);
     const message = JSON.stringify({ id, method, params });
+    const late = () => replied.reject(new Error(`the page doesn't answer to ${message}`));
+    const timer = setTimeout(late, DEADLINE_MS);
     await session.send('Target.sendMessageToTarget', { sessionId, message });
-    const { error, result } = await replied;
+    const { error, result } = await replied.promise.finally(() => clearTimeout(timer));
     if (error !== undefined) throw new Error(`${method}: ${error.message}`);
     return result;
   }
@@ -81,8 +88,7 @@ export async function openUnwatched(browser: Browser, url: string): Promise<Unwa
   return {
     run: (work, argument) => evaluate(`(${work})(${JSON.stringify(argument)})`),
     async until(holds, argument) {
-      const deadline = `performance.now() + ${DEADLINE_MS}`;
-      await evaluate(`(${eachFrame})(${holds}, ${JSON.stringify(argument)}, ${deadline})`);
+      await evaluate(`(${eachFrame})(${holds}, ${JSON.stringify(argument)})`);
     },
     async settled() {
       await eventually('Chromium is idle', isIdle, DEADLINE_MS);
@@ -95,13 +101,9 @@ export async function openUnwatched(browser: Browser, url: string): Promise<Unwa
 }
 
 /** Runs in the page. */
-function eachFrame<A>(holds: (argument: A) => boolean, argument: A, deadline: number) {
-  return new Promise<void>((resolve, reject) => {
-    const look = () => {
-      if (holds(argument)) resolve();
-      else if (performance.now() < deadline) requestAnimationFrame(look);
-      else reject(new Error(`no frame in time with ${holds} of ${JSON.stringify(argument)}`));
-    };
+function eachFrame<A>(holds: (argument: A) => boolean, argument: A): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => (holds(argument) ? resolve() : requestAnimationFrame(look));
     look();
   });
 }
