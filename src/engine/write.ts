@@ -8,6 +8,7 @@ import { insertReadings } from '../store/insert-readings.ts';
 import { setLocalTimeouts } from '../store/local-timeouts.ts';
 import { readRuleVersions } from '../store/lock-rule-versions.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
+import { planByIndex } from '../store/plan-by-index.ts';
 import { type PointTypes, readPointTypes } from '../store/point-columns.ts';
 import { markRollups, type RollupHorizon, readRollupHorizon } from '../store/rollup-marks.ts';
 import {
@@ -78,6 +79,7 @@ export function createWriter(
       // One behind the other in one round trip; this order is the order of the locks.
       await all([
         setLocalTimeouts(tx),
+        planByIndex(tx),
         checkFence(tx, watermark.offset),
         // Only behind the fence, whose lock the builder of rollups waits for.
         readings.length > 0 && readRollupHorizon(tx).then((found) => (rollups = found)),
