@@ -1,7 +1,8 @@
-import type { EachBatchPayload, KafkaMessage } from 'kafkajs';
+import type { EachBatchPayload } from 'kafkajs';
 import { type LogRecord, type PartitionReader, PositionLost } from '../../domain/log.ts';
-import { parseTraceparent } from '../../domain/trace-context.ts';
 import type { OffsetCommits } from './kafka-commits.ts';
+import type { RunMessage } from './kafka-fetch.ts';
+import type { RecordRun } from './kafka-record-run.ts';
 
 type KafkaBatch = EachBatchPayload['batch'];
 
@@ -16,8 +17,6 @@ export interface PartitionFetch {
 export interface KafkaReader extends PartitionReader {
   /** Takes what was fetched. */
   push(batch: KafkaBatch): void;
-  /** Offsets up to `next` held no record for us: transaction markers, aborted records. */
-  skipTo(next: number): void;
   /** The consumer joined the group again and has forgotten where it was. */
   rejoined(): void;
   /** Ends reading; with `revoked`, commits too. */
@@ -29,9 +28,6 @@ export interface BufferLimits {
   maxRecords: number;
   maxBytes: number;
 }
-
-/** A record in memory is more than its bytes. */
-const RECORD_OVERHEAD_BYTES = 200;
 
 /**
  * What was fetched of one partition and not read yet. Fetching begins with the first seek or read,
@@ -51,9 +47,12 @@ export function createKafkaReader(
   const { partition, limits } = options;
   const reading = new AbortController();
   const { signal } = reading;
-  let records: LogRecord[] = [];
-  let head = 0;
+  const runs: RecordRun[] = [];
+  /** That they may hold. */
+  let records = 0;
   let bytes = 0;
+  /** Behind the last record read. */
+  let readTo = 0;
   /** Where the next fetch has to begin; null until that is known. */
   let next: number | null = null;
   let fetching = false;
@@ -63,8 +62,8 @@ export function createKafkaReader(
   let wake: (() => void) | null = null;
 
   function clear(): void {
-    records = [];
-    head = 0;
+    runs.length = 0;
+    records = 0;
     bytes = 0;
   }
 
@@ -92,27 +91,30 @@ export function createKafkaReader(
     }
     next = Number(batch.lastOffset()) + 1;
     end = Math.max(end, Number(batch.highWatermark), next);
-    for (const message of batch.messages) {
-      const record = toRecord(message);
-      records.push(record);
-      bytes += record.value.length + RECORD_OVERHEAD_BYTES;
-    }
-    if (records.length - head >= limits.maxRecords || bytes >= limits.maxBytes) setFetching(false);
+    const [message] = batch.messages as unknown as RunMessage[];
+    if (message === undefined || message.run.records === 0) return;
+    const { run } = message;
+    // A broker sends whole record batches: the first may begin before the offset asked for.
+    run.skipTo(from);
+    runs.push(run);
+    records += run.records;
+    bytes += run.bytes;
+    if (records >= limits.maxRecords || bytes >= limits.maxBytes) setFetching(false);
     wake?.();
   }
 
   function take(maxRecords: number): LogRecord[] {
-    const taken = records.slice(head, head + maxRecords);
-    head += taken.length;
-    for (const { value } of taken) bytes -= value.length + RECORD_OVERHEAD_BYTES;
-    if (head >= records.length) clear();
-    const left = records.length - head;
-    if (left <= limits.maxRecords / 2 && bytes <= limits.maxBytes / 2) setFetching(true);
-    // What was read is let go of, without moving the rest at each read.
-    if (head > 10_000) {
-      records = records.slice(head);
-      head = 0;
+    const taken: LogRecord[] = [];
+    for (let run = runs[0]; run !== undefined; run = runs[0]) {
+      records -= run.records;
+      const hasMore = run.read(taken, maxRecords - taken.length);
+      records += run.records;
+      if (hasMore) break;
+      runs.shift();
+      bytes -= run.bytes;
     }
+    readTo = (taken.at(-1)?.offset ?? readTo - 1) + 1;
+    if (records <= limits.maxRecords / 2 && bytes <= limits.maxBytes / 2) setFetching(true);
     return taken;
   }
 
@@ -148,14 +150,15 @@ export function createKafkaReader(
       clear();
       lost = null;
       next = offset;
+      readTo = offset;
       fetch.seek(partition, offset);
       setFetching(!signal.aborted);
     },
-    position: () => records[head]?.offset ?? next ?? 0,
+    position: () => (runs.length > 0 ? readTo : (next ?? 0)),
     async read(maxRecords, waitMs) {
       if (lost === null && !signal.aborted) {
-        if (records.length === 0) setFetching(true);
-        if (records.length === 0 && waitMs > 0) await untilFetched(waitMs);
+        if (runs.length === 0) setFetching(true);
+        if (runs.length === 0 && waitMs > 0) await untilFetched(waitMs);
       }
       if (signal.aborted) return [];
       if (lost !== null) throw new PositionLost(`partition ${partition}: ${lost}`);
@@ -166,10 +169,6 @@ export function createKafkaReader(
       commits.commit(partition, offset);
     },
     push,
-    skipTo(offset) {
-      if (next !== null && offset > next) next = offset;
-      end = Math.max(end, offset);
-    },
     rejoined() {
       // The new membership begins paused.
       fetching = false;
@@ -183,26 +182,4 @@ export function createKafkaReader(
       wake?.();
     },
   };
-}
-
-/** Kafka's timestamp is the arrival: the log's own clock where the topic has LogAppendTime. */
-function toRecord(message: KafkaMessage): LogRecord {
-  const { key, value, headers } = message;
-  const header = headers?.topic;
-  const topic = Array.isArray(header) ? header[0] : header;
-  const timestamp = Number(message.timestamp);
-  return {
-    offset: Number(message.offset),
-    arrivalMs: timestamp >= 0 ? timestamp : Date.now(),
-    key: key === null || key === undefined ? null : key.toString(),
-    topic: topic === undefined ? null : topic.toString(),
-    // A tombstone has no value: it becomes a dead letter like any other empty payload.
-    value: value ?? new Uint8Array(),
-    traceparent: headers?.traceparent && sampled(headers.traceparent.toString()),
-  };
-}
-
-/** Anybody may have written it. */
-function sampled(traceparent: string): string | null {
-  return parseTraceparent(traceparent) === null ? null : traceparent;
 }

@@ -1,4 +1,4 @@
-import type { Consumer, EachBatchPayload } from 'kafkajs';
+import type { Consumer, EachBatchPayload, PartitionAssigner } from 'kafkajs';
 import type { Logger } from 'pino';
 import type { LogHealth, PartitionReader, Source } from '../../domain/log.ts';
 import { backoffMs, DeadlineError, sleep, withDeadline } from '../retry.ts';
@@ -6,6 +6,7 @@ import { createKafkaAdmin } from './kafka-admin.ts';
 import { createKafkaClient, type KafkaSettings } from './kafka-client.ts';
 import { type KafkaFault, refusalOf } from './kafka-cluster.ts';
 import { createOffsetCommits } from './kafka-commits.ts';
+import { readAsRuns } from './kafka-fetch.ts';
 import { createKafkaGhost } from './kafka-ghost.ts';
 import { type BufferLimits, createKafkaReader, type KafkaReader } from './kafka-reader.ts';
 
@@ -147,7 +148,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
     const mine = kafka.consumer({
       groupId,
       allowAutoTopicCreation: false,
-      partitionAssigners: [ghost.assigner],
+      partitionAssigners: [withCluster(ghost.assigner)],
       metadataMaxAge: options.metadataMaxAgeMs ?? 30_000,
       sessionTimeout: SESSION_TIMEOUT_MS,
       rebalanceTimeout: REBALANCE_TIMEOUT_MS,
@@ -157,7 +158,7 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
       maxBytesPerPartition: FETCH_PARTITION_BYTES,
       retry: { retries: 3 },
     });
-    const { CRASH, GROUP_JOIN, REBALANCING, END_BATCH_PROCESS } = mine.events;
+    const { CRASH, GROUP_JOIN, REBALANCING } = mine.events;
     const ended = Promise.withResolvers<Error>();
     giveUp = ended.resolve;
     const stop = () => ended.resolve(new Error('closing'));
@@ -172,10 +173,6 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
     mine.on(REBALANCING, () => {
       left('it shares its partitions out anew');
       void commits.flush();
-    });
-    mine.on(END_BATCH_PROCESS, ({ payload }) => {
-      if (payload.batchSize > 0) return;
-      readers.get(payload.partition)?.skipTo(Number(payload.lastOffset) + 1);
     });
     const eachBatch = async ({ batch, isStale }: EachBatchPayload) => {
       if (!isStale()) readers.get(batch.partition)?.push(batch);
@@ -244,5 +241,13 @@ export function createKafkaSource(options: KafkaSourceOptions): Required<Source>
       if (consuming) await withDeadline(consuming, CLOSE_DEADLINE_MS, 'closing').catch(() => {});
       await admin.close();
     },
+  };
+}
+
+/** kafkajs shows a consumer's cluster to its assigners alone. */
+function withCluster(assigner: PartitionAssigner): PartitionAssigner {
+  return (config) => {
+    readAsRuns(config.cluster);
+    return assigner(config);
   };
 }
