@@ -6,8 +6,8 @@ import { createBatch } from '../src/engine/batch.ts';
 import { createDecoder } from '../src/engine/decode.ts';
 import { addRecord } from '../src/engine/evaluate.ts';
 import { model } from '../src/model.ts';
-import { encodeCopy } from '../src/store/copy-readings.ts';
 import type { DeviceState } from '../src/store/device-state.ts';
+import { encodeCopy } from '../src/store/encode-copy.ts';
 import { NO_POINTS } from '../src/store/point-columns.ts';
 import { lineOf } from './plain-writer.ts';
 import type { Around, Row, Suite } from './suite.ts';
@@ -100,7 +100,7 @@ function throughStages(records: readonly LogRecord[], rules: ReadonlyMap<string,
       addRecord(batch, record, decoded[n] as (typeof decoded)[number], context);
     });
     const encoding = performance.now();
-    Buffer.from(encodeCopy(model, batch.readings, NO_POINTS));
+    encodeCopy(model, batch.readings, NO_POINTS);
     taken.decode += judging - begun;
     taken.evaluate += encoding - judging;
     taken.encode += performance.now() - encoding;

@@ -24,8 +24,9 @@ const json = JSON as typeof JSON & {
 };
 
 // A number can only lose digits when it has over 15 of them, on both sides of its point taken
-// together, or an exponent.
-const MAY_LOSE_DIGITS = /[\d.]{16}|\d[eE]/;
+// together, or an exponent. As one pattern with two branches it takes three times as long.
+const MANY_DIGITS = /[\d.]{16}/;
+const EXPONENT = /\d[eE]/;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
@@ -36,7 +37,7 @@ const BACKSLASH = 0x5c;
  * @throws SyntaxError on text that is not JSON, RangeError when it is nested too deep
  */
 export function parseJson(text: string): JsonValue {
-  if (!MAY_LOSE_DIGITS.test(text)) return JSON.parse(text) as JsonValue;
+  if (!MANY_DIGITS.test(text) && !EXPONENT.test(text)) return JSON.parse(text) as JsonValue;
   return json.parse(text, (_key: string, value: unknown, context: { source?: string }) =>
     typeof value === 'number' && context.source !== undefined && context.source !== String(value)
       ? json.rawJSON(context.source)

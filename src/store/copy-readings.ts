@@ -1,9 +1,9 @@
 import { Writable } from 'node:stream';
 import type { Model } from '../domain/model.ts';
 import type { Reading } from '../domain/reading.ts';
-import { formatMicros } from '../domain/time.ts';
 import type { TransactionSql } from './connection.ts';
-import { type PointTypes, pointText } from './point-columns.ts';
+import { encodeCopy } from './encode-copy.ts';
+import type { PointTypes } from './point-columns.ts';
 
 /** A reading as the table takes it. `extraText` is the JSON of its undeclared fields. */
 export interface StoredReading {
@@ -26,7 +26,7 @@ export async function copyReadings(
   points: PointTypes,
 ): Promise<void> {
   const names = [...model.key, ...model.columnNames, model.extraColumn];
-  const copy = tx.unsafe(`COPY ${model.table} (${names.join(', ')}) FROM STDIN`);
+  const copy = tx.unsafe(`COPY ${model.table} (${names.join(', ')}) FROM STDIN (FORMAT binary)`);
   const stream = await listened(copy).writable();
   await new Promise<void>((resolve) => {
     stream.once('close', resolve);
@@ -54,36 +54,3 @@ function listened<Query extends object>(query: Query): Query {
 
 /** in_failed_sql_transaction */
 export const COPY_REFUSED = '25P02';
-
-/** The rows in COPY's text format. */
-export function encodeCopy(
-  model: Model,
-  rows: readonly StoredReading[],
-  points: PointTypes,
-): string {
-  const hasOwner = 'column' in model.owner;
-  const hasSequence = model.sequence !== null;
-  let text = '';
-  for (const { reading, extraText } of rows) {
-    text += formatMicros(reading.time);
-    if (hasOwner) text += `\t${escapeText(reading.userId)}`;
-    text += `\t${escapeText(reading.deviceId)}`;
-    if (hasSequence) text += `\t${reading.sequenceId}`;
-    for (const name of model.columnNames) {
-      const value = reading.columns[name] ?? null;
-      if (value === null) text += '\t\\N';
-      else if (typeof value === 'string') text += `\t${escapeText(value)}`;
-      else if (typeof value === 'object') text += `\t${pointText(value, points.get(name))}`;
-      else text += `\t${value}`;
-    }
-    text += extraText === null ? '\t\\N\n' : `\t${escapeText(extraText)}\n`;
-  }
-  return text;
-}
-
-const SPECIAL = /[\\\t\n\r]/;
-const ESCAPES: Record<string, string> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' };
-
-function escapeText(text: string): string {
-  return SPECIAL.test(text) ? text.replace(/[\\\t\n\r]/g, (c) => ESCAPES[c] as string) : text;
-}
