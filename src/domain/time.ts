@@ -50,8 +50,20 @@ function parseUsual(text: string): Micros | null {
     second <= 59;
   // Not a number where one of the characters is no digit.
   if (!isUsual || Number.isNaN(hour + minute + second + fraction)) return null;
-  const ms = Date.UTC(year, month - 1, day, hour, minute, second);
-  return ms * MICROS_PER_MS + fraction * (POWERS_OF_TEN[27 - length] as number);
+  const seconds = ((daysSinceEpoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
+  return seconds * MICROS_PER_SECOND + fraction * (POWERS_OF_TEN[27 - length] as number);
+}
+
+/**
+ * Of a date from 1970 on, without a call of the runtime. Years begin in March, so that the day by
+ * which some are longer is their last: Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+ * days_from_civil.
+ */
+function daysSinceEpoch(year: number, month: number, day: number): number {
+  const y = month > 2 ? year : year - 1;
+  const m = month > 2 ? month - 3 : month + 9;
+  const leapDays = Math.floor(y / 4) - Math.floor(y / 100) + Math.floor(y / 400);
+  return y * 365 + leapDays + Math.floor((153 * m + 2) / 5) + day - 719_469;
 }
 
 /** By how many of six fraction digits are missing; seven where there are none, and no fraction. */

@@ -1,7 +1,6 @@
 import type { AlertEvent, Held, Transition } from '../domain/alert.ts';
 import { isAfter, type Reading } from '../domain/reading.ts';
 import { MICROS_PER_SECOND, type Micros } from '../domain/time.ts';
-import { deviceKey } from '../domain/topic.ts';
 import type { StoredReading } from '../store/copy-readings.ts';
 import type { DeviceState } from '../store/device-state.ts';
 import type { DeadLetter } from '../store/write-dead-letters.ts';
@@ -9,6 +8,8 @@ import type { DeadLetter } from '../store/write-dead-letters.ts';
 /** A reading in a batch, with where it came from. */
 export interface BatchedReading extends StoredReading {
   offset: number;
+  /** Its `deviceKey`. */
+  device: string;
 }
 
 export type ReadingKind = 'live' | 'late' | 'replay' | 'future';
@@ -102,7 +103,7 @@ export function coverArrival(batch: Batch, arrival: Micros): void {
 
 /** Adds a reading unless one with its key is in the batch: COPY would refuse the second one. */
 export function addReading(batch: Batch, row: BatchedReading): void {
-  if (isTwice(batch, row.reading)) {
+  if (isTwice(batch, row)) {
     batch.duplicates++;
     return;
   }
@@ -110,9 +111,8 @@ export function addReading(batch: Batch, row: BatchedReading): void {
 }
 
 /** While a device's readings come in order, its last one tells; after that all keys are kept. */
-function isTwice(batch: Batch, reading: Reading): boolean {
+function isTwice(batch: Batch, { reading, device }: BatchedReading): boolean {
   if (batch.keys === null) {
-    const device = deviceKey(reading);
     const last = batch.last.get(device);
     if (last === undefined || isAfter(reading, last)) {
       batch.last.set(device, reading);

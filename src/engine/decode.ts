@@ -13,11 +13,12 @@ import type { Column, Model } from '../domain/model.ts';
 import { type GeoPoint, readPoint } from '../domain/point.ts';
 import type { Reading, Rejection, RejectReason } from '../domain/reading.ts';
 import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, parseRfc3339 } from '../domain/time.ts';
-import { compileTopic, type TopicNames } from '../domain/topic.ts';
+import { compileTopic, deviceKey, type TopicNames } from '../domain/topic.ts';
 import { decodeRefused } from './refused-record.ts';
 
+/** `device` is the `deviceKey` of the reading, one string for all readings of a device. */
 export type Decoded =
-  | { ok: true; reading: Reading; extraText: string | null; topic: string }
+  | { ok: true; reading: Reading; extraText: string | null; topic: string; device: string }
   | {
       ok: false;
       rejection: Rejection;
@@ -40,6 +41,10 @@ const MAX_KNOWN_TOPICS = 10_000;
  * path: 60 KB of brackets would take it half a second.
  */
 const MAX_NESTING = 500;
+
+interface KnownDevice extends TopicNames {
+  key: string;
+}
 
 class Rejected extends Error {
   constructor(readonly rejection: Rejection) {
@@ -94,7 +99,7 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
       // Only an escape, of the envelope or of the payload in it, can bring in what Postgres can't
       // store: raw, JSON or UTF-8 refuses it.
       if (text.includes('\\u')) checkText(payload, '');
-      return { ok: true, topic, ...toReading(payload, names, record.arrivalMs * MICROS_PER_MS) };
+      return toReading(topic, payload, names, record.arrivalMs * MICROS_PER_MS);
     } catch (error) {
       if (error instanceof Rejected) return { ok: false, rejection: error.rejection, topic };
       throw error;
@@ -102,15 +107,16 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
   }
 
   /** Devices send to one topic again and again. */
-  const knownTopics = new Map<string, TopicNames>();
+  const knownTopics = new Map<string, KnownDevice>();
 
-  function namesIn(topic: string): TopicNames {
+  function namesIn(topic: string): KnownDevice {
     const known = knownTopics.get(topic);
     if (known !== undefined) return known;
     const names = readNames(topic);
     if (knownTopics.size >= MAX_KNOWN_TOPICS) knownTopics.clear();
-    knownTopics.set(topic, names);
-    return names;
+    const device = { ...names, key: deviceKey(names) };
+    knownTopics.set(topic, device);
+    return device;
   }
 
   function readNames(topic: string): TopicNames {
@@ -127,7 +133,12 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
     return names;
   }
 
-  function toReading(payload: JsonObject, names: TopicNames, arrival: Micros) {
+  function toReading(
+    topic: string,
+    payload: JsonObject,
+    names: KnownDevice,
+    arrival: Micros,
+  ): Decoded {
     checkName(device.column, payload[device.column], names.deviceId);
     if (ownerColumn !== null) checkName(ownerColumn, payload[ownerColumn], names.userId);
     const time = decodeTime(payload.time, arrival);
@@ -146,7 +157,8 @@ export function createDecoder(model: Model, options: { maxPayloadBytes: number }
     }
     const { userId, deviceId } = names;
     const reading: Reading = { time, userId, deviceId, sequenceId, columns: values, extra };
-    return { reading, extraText: extra === null ? null : JSON.stringify(extra) };
+    const extraText = extra === null ? null : JSON.stringify(extra);
+    return { ok: true, reading, extraText, topic, device: names.key };
   }
 
   return decode;

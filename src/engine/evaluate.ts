@@ -1,9 +1,9 @@
 import { NO_MEMORY } from '../domain/alert.ts';
 import { HEARTBEAT_TOPIC, type LogRecord } from '../domain/log.ts';
+import type { Reading } from '../domain/reading.ts';
 import { evaluate, foresee, hear } from '../domain/reducer.ts';
 import type { RuleSet } from '../domain/rule.ts';
 import { MICROS_PER_MS, type Micros } from '../domain/time.ts';
-import { deviceKey } from '../domain/topic.ts';
 import type { DeviceState } from '../store/device-state.ts';
 import { addReading, type Batch, coverArrival } from './batch.ts';
 import type { Decoded } from './decode.ts';
@@ -47,28 +47,20 @@ export function addRecord(
     });
     return;
   }
-  const { reading, extraText } = decoded;
-  addReading(batch, { reading, extraText, offset: record.offset });
+  const { reading, extraText, device: key } = decoded;
+  addReading(batch, { reading, extraText, offset: record.offset, device: key });
   if (replay) {
     batch.kinds.replay++;
     return;
   }
-  const key = deviceKey(reading);
-  const before = batch.devices.get(key) ?? context.stateOf(key);
   const future = reading.time > arrival + context.maxClockSkew;
-  const after: DeviceState = {
-    userId: reading.userId,
-    deviceId: reading.deviceId,
-    partition: context.partition,
-    // Once a batch, whatever the number of its readings.
-    version: batch.devices.has(key) ? (before?.version ?? 1) : (before?.version ?? 0) + 1,
-    firstSeenAt: before?.firstSeenAt ?? arrival,
-    newestTime: before?.newestTime ?? null,
-    // By the partition's clock, which silence is judged by: an older stamp would look silent.
-    lastArrivalAt: Math.max(before?.lastArrivalAt ?? 0, context.coveredAt, batch.coveredAt),
-    memory: before?.memory ?? NO_MEMORY,
-  };
-  batch.devices.set(key, after);
+  let after = batch.devices.get(key);
+  if (after === undefined) {
+    after = nextState(context.stateOf(key), reading, context.partition, arrival);
+    batch.devices.set(key, after);
+  }
+  // By the partition's clock, which silence is judged by: an older stamp would look silent.
+  after.lastArrivalAt = Math.max(after.lastArrivalAt, context.coveredAt, batch.coveredAt);
   const ruleSet = context.rules.get(reading.userId);
   if (ruleSet === undefined) throw new Error(`the rules of ${reading.userId} were not loaded`);
   // Where they move within a batch, the first version stands, and the check in the transaction sees it.
@@ -90,4 +82,23 @@ export function addRecord(
   after.memory = result.memory;
   batch.transitions.push(...result.transitions);
   for (const held of result.held) batch.held.set(held.alertId, held);
+}
+
+/** What the batch will leave behind, to be filled in: one version further, whatever its readings. */
+function nextState(
+  before: DeviceState | undefined,
+  { userId, deviceId }: Reading,
+  partition: number,
+  arrival: Micros,
+): DeviceState {
+  return {
+    userId,
+    deviceId,
+    partition,
+    version: (before?.version ?? 0) + 1,
+    firstSeenAt: before?.firstSeenAt ?? arrival,
+    newestTime: before?.newestTime ?? null,
+    lastArrivalAt: before?.lastArrivalAt ?? 0,
+    memory: before?.memory ?? NO_MEMORY,
+  };
 }

@@ -74,12 +74,11 @@ export function createKnownStates(
     const missing = new Map<string, { userId: string; deviceId: string }>();
     for (const one of decoded) {
       if (!one.ok) continue;
-      const { userId, deviceId } = one.reading;
-      const key = deviceKey({ userId, deviceId });
+      const { device: key } = one;
       if (found.has(key) || missing.has(key) || open.devices.has(key)) continue;
       const state = inFlight?.devices.get(key) ?? states.get(key);
       if (state !== undefined) found.set(key, state);
-      else if (!states.has(key)) missing.set(key, { userId, deviceId });
+      else if (!states.has(key)) missing.set(key, one.reading);
     }
     if (missing.size === 0) return found;
     const devices = [...missing.values()];

@@ -4,6 +4,7 @@ import type { Transition } from '../../src/domain/alert.ts';
 import type { LogRecord } from '../../src/domain/log.ts';
 import { NO_CONTENT, toRuleSet } from '../../src/domain/rule-content.ts';
 import { MICROS_PER_SECOND } from '../../src/domain/time.ts';
+import { deviceKey } from '../../src/domain/topic.ts';
 import {
   addReading,
   coverArrival,
@@ -98,6 +99,7 @@ test('of readings with one key the first stays, and no two keys are taken for on
       for (const [offset, one] of keys.entries()) {
         addReading(batch, {
           offset,
+          device: deviceKey(one),
           extraText: null,
           reading: { ...one, columns: {}, extra: null },
         });
@@ -132,6 +134,7 @@ const record = (offset: number, arrivalMs = 5): LogRecord => ({
 const reading = (time: number, sequenceId = time): Decoded => ({
   ok: true,
   topic: 't',
+  device: 'u/d',
   extraText: null,
   reading: { time, sequenceId, userId: 'u', deviceId: 'd', columns: {}, extra: null },
 });

@@ -23,6 +23,7 @@ const batchOf = (...deviceIds: string[]): Batch => {
 const decodedOf = (deviceId: string): Decoded => ({
   ok: true,
   topic: '',
+  device: `u/${deviceId}`,
   extraText: null,
   reading: { time: 0, sequenceId: 0, userId: 'u', deviceId, columns: {}, extra: null },
 });

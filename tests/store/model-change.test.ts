@@ -7,6 +7,7 @@ import {
 } from '../../src/domain/model.ts';
 import { breakingChanges, modelRecord } from '../../src/domain/model-change.ts';
 import { StartError } from '../../src/domain/start-error.ts';
+import { deviceKey } from '../../src/domain/topic.ts';
 import { addReading, createBatch } from '../../src/engine/batch.ts';
 import { createRollUp } from '../../src/engine/roll-up.ts';
 import { createWriter } from '../../src/engine/write.ts';
@@ -69,7 +70,7 @@ async function write(model: Model, at: number, ...rows: Record<string, unknown>[
     for (const [n, columns] of rows.entries()) {
       const time = DAY + (at + n) * MINUTE;
       const reading = { ...DEVICE, time, sequenceId: n, columns, extra: null } as never;
-      addReading(batch, { reading, extraText: null, offset: 0 });
+      addReading(batch, { reading, extraText: null, offset: 0, device: deviceKey(DEVICE) });
     }
     batch.records = rows.length;
     batch.lastOffset = watermark.offset + 1;

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { defineModel } from '../../src/domain/model.ts';
 import type { GeoPoint } from '../../src/domain/point.ts';
 import type { Reading } from '../../src/domain/reading.ts';
+import { deviceKey } from '../../src/domain/topic.ts';
 import { addReading, createBatch } from '../../src/engine/batch.ts';
 import { createWriter, movedBy } from '../../src/engine/write.ts';
 import { model as defaultModel } from '../../src/model.ts';
@@ -60,7 +61,8 @@ async function write(sql: Sql, rows: readonly StoredReading[], replay: boolean):
   const watermark = await lockWatermark(sql, LOG);
   const batch = createBatch();
   batch.replay = replay;
-  for (const row of rows) addReading(batch, { ...row, offset: 0 });
+  const device = deviceKey(DEVICE);
+  for (const row of rows) addReading(batch, { ...row, offset: 0, device });
   batch.records = rows.length;
   batch.lastOffset = watermark.offset + 1;
   await writer.write(batch, watermark);

@@ -2,6 +2,7 @@ import { expect } from 'bun:test';
 import { type Bucket, type BucketRange, buckets } from '../../src/domain/buckets.ts';
 import { type Duration, parseDuration } from '../../src/domain/duration.ts';
 import type { Micros } from '../../src/domain/time.ts';
+import { deviceKey } from '../../src/domain/topic.ts';
 import { type Zone, zone } from '../../src/domain/zone.ts';
 import { addReading, createBatch } from '../../src/engine/batch.ts';
 import { createRollUp } from '../../src/engine/roll-up.ts';
@@ -39,6 +40,7 @@ export function createTestLane(sql: Sql, partition: number) {
     batch.replay = options.replay ?? false;
     for (const { time, deviceId, sequenceId, temperature, battery, pressure } of readings) {
       addReading(batch, {
+        device: deviceKey({ userId: USER, deviceId }),
         reading: {
           ...{ time, userId: USER, deviceId, sequenceId, extra: null },
           columns: { temperature, battery },

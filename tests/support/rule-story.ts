@@ -6,6 +6,7 @@ import { silence } from '../../src/domain/reducer.ts';
 import type { RuleSet } from '../../src/domain/rule.ts';
 import { parseConfig } from '../../src/domain/rule-config.ts';
 import { mergeConfig, NO_CONTENT, toRuleSet } from '../../src/domain/rule-content.ts';
+import { deviceKey } from '../../src/domain/topic.ts';
 import { createBatch } from '../../src/engine/batch.ts';
 import { addRecord } from '../../src/engine/evaluate.ts';
 import { model } from '../../src/model.ts';
@@ -84,7 +85,13 @@ export function tell(...happenings: Happening[]): Told {
     addRecord(
       batch,
       { ...record, value: new Uint8Array() },
-      { ok: true, topic: 't', extraText: null, reading: { ...key, columns, extra } },
+      {
+        ok: true,
+        topic: 't',
+        device: deviceKey(key),
+        extraText: null,
+        reading: { ...key, columns, extra },
+      },
       {
         partition: 0,
         watermark: -1,
