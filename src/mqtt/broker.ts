@@ -1,3 +1,4 @@
+import './packet-numbers.ts';
 import { Aedes, type Client } from 'aedes';
 import type { Logger } from 'pino';
 import type { LogAppender } from '../domain/log.ts';
