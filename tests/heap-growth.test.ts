@@ -14,14 +14,17 @@ async function run(env: Record<string, string>) {
   const command = [process.execPath, '--no-env-file', '-e', SCRIPT];
   const { PATH = '' } = process.env;
   const child = Bun.spawn(command, { env: { PATH, HELD: 'yes', ...env }, stderr: 'pipe' });
-  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  const [out, err] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
   expect([await child.exited, err]).toEqual([0, '']);
   return {
     pid: child.pid,
     lines: out
       .trim()
       .split('\n')
-      .map((line) => JSON.parse(line)),
+      .map((line) => JSON.parse(line) as unknown),
   };
 }
 
