@@ -65,6 +65,7 @@ export function brokerFigures(stats: () => BrokerStats): Figure[] {
       'Messages that subscribers were too slow for',
       () => stats().dropped + stats().skipped,
     ),
+    gauge('mqtt_in_flight_bytes', 'Of messages not yet in the log', () => stats().inFlightBytes),
   ];
 }
 

@@ -7,7 +7,6 @@ import { kafkaSettings } from './config/kafka.ts';
 import type { Config } from './config.ts';
 import type { LogAppender, LogHealth, Source } from './domain/log.ts';
 import type { Model } from './domain/model.ts';
-import { orAborted } from './domain/or-aborted.ts';
 import { compileTopic } from './domain/topic.ts';
 import { startPostgres } from './embedded/postgres.ts';
 import type { DeadLetterSink } from './engine/commit.ts';
@@ -15,11 +14,6 @@ import { runForOffice } from './engine/elect.ts';
 import type { RefusedMessages } from './engine/refused-messages.ts';
 import { openEmbeddedLog } from './engine/sources/embedded-log.ts';
 import { createEmbeddedSource } from './engine/sources/embedded-source.ts';
-import { openKafkaAppender } from './engine/sources/kafka-appender.ts';
-import type { KafkaSettings } from './engine/sources/kafka-client.ts';
-import { prepareKafka } from './engine/sources/kafka-cluster.ts';
-import { createDeadLetterSender } from './engine/sources/kafka-dlq.ts';
-import { createKafkaSource } from './engine/sources/kafka-source.ts';
 import { bridgeFigures, brokerFigures, logFigures } from './figures.ts';
 import { createBridge } from './mqtt/bridge.ts';
 import { type BrokerOptions, startBroker } from './mqtt/broker.ts';
@@ -65,7 +59,6 @@ export interface Mqtt {
 
 /** It takes 10 s at the most to stop itself. */
 const POSTGRES_STOP_MS = 12_000;
-const KAFKA_CLOSE_MS = 6_000;
 const BRIDGE_CLOSE_MS = 6_000;
 
 /** Whether anything has to be kept in the data folder. */
@@ -90,7 +83,10 @@ export async function openDatabase({
 /** @throws StartError */
 export async function openLog(around: Surroundings, sql: Sql): Promise<Log> {
   const settings = kafkaSettings(around.config);
-  return settings === null ? await embeddedLog(around) : await kafka(around, sql, settings);
+  if (settings === null) return await embeddedLog(around);
+  // Its packages are loaded only where they are used: 7 MB of heap, 20 MB of memory.
+  const { openKafkaLog } = await import('./kafka-log.ts');
+  return await openKafkaLog(around, sql, settings);
 }
 
 async function embeddedLog({ config, dataDir, logger, releases }: Surroundings): Promise<Log> {
@@ -109,48 +105,6 @@ async function embeddedLog({ config, dataDir, logger, releases }: Surroundings):
     partitions: () => log.partitions,
     health: () => log.health(),
     figures: logFigures(() => log.stats()),
-  };
-}
-
-async function kafka(
-  { config, logger, releases, signal }: Surroundings,
-  sql: Sql,
-  settings: KafkaSettings,
-): Promise<Log> {
-  const { kafkaTopic: topic, kafkaDlqTopic, kafkaReplication: replication } = config;
-  const topics = [
-    { topic, partitions: config.kafkaPartitions, replication },
-    { topic: kafkaDlqTopic, partitions: 1, replication },
-  ];
-  const prepared = prepareKafka(settings, topics, logger);
-  const { clusterId: logId, created } = await orAborted(signal, prepared);
-  if (created.length > 0) logger.info({ created }, 'topics were missing, and are made');
-  const appender = await orAborted(signal, openKafkaAppender({ settings, topic, logger }));
-  releases.add('log', () => appender.close(), KAFKA_CLOSE_MS);
-  const letters = await orAborted(
-    signal,
-    openKafkaAppender({ settings, topic: kafkaDlqTopic, logger }),
-  );
-  releases.add('dead letter topic', () => letters.close(), KAFKA_CLOSE_MS);
-  const sender = createDeadLetterSender({ sql, appender: letters, logId, logTopic: topic, logger });
-  releases.add('dead letters', () => sender.close());
-  const source = createKafkaSource({
-    settings,
-    logId,
-    topic,
-    groupId: config.kafkaGroupId,
-    logger,
-  });
-  return {
-    source,
-    appender,
-    partitions: () => appender.partitions(),
-    health() {
-      const written = appender.health();
-      return written.ok ? source.health() : written;
-    },
-    deadLetters: sender,
-    figures: logFigures(() => appender.stats()),
   };
 }
 

@@ -1,3 +1,4 @@
+import './packet-numbers.ts';
 import { Aedes, type Client } from 'aedes';
 import type { Logger } from 'pino';
 import type { LogAppender } from '../domain/log.ts';
@@ -6,6 +7,7 @@ import { type BrokerLog, createBrokerLog } from './broker-log.ts';
 import { createDelivery } from './delivery.ts';
 import { createDoor } from './door.ts';
 import type { Guard } from './guard.ts';
+import { createInFlight, type InFlight } from './in-flight.ts';
 import { createInflow, type Inflow } from './inflow.ts';
 import { createIngest, type Ingest } from './ingest.ts';
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts';
@@ -48,6 +50,8 @@ export interface BrokerOptions {
   /** How much of a connection may be unfinished before its socket isn't read; 512 and 1 MiB. */
   maxInflowMessages?: number;
   maxInflowBytes?: number;
+  /** The same of all connections together; 32 MiB. */
+  maxInFlightBytes?: number;
 }
 
 export interface BrokerStats {
@@ -64,6 +68,8 @@ export interface BrokerStats {
   refusedMqtt5: number;
   refusedLogins: number;
   oversized: number;
+  /** Of messages that were read from sockets and aren't acknowledged yet. */
+  inFlightBytes: number;
 }
 
 export interface Broker {
@@ -89,6 +95,7 @@ interface Parts {
   persistence: Persistence;
   /** Each connection's unfinished messages. */
   inflows: WeakMap<object, Inflow>;
+  inFlight: InFlight;
 }
 
 /**
@@ -110,7 +117,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     },
     onWriteError: log.writeFailed,
   });
-  const parts: Parts = { options, counters, log, persistence, inflows: new WeakMap() };
+  const inFlight = createInFlight(options.maxInFlightBytes ?? 32 * 2 ** 20);
+  const inflows = new WeakMap<object, Inflow>();
+  const parts: Parts = { options, counters, log, persistence, inflows, inFlight };
   const { aedes, ingest } = await createAedes(parts);
   const listener = listenerFor(aedes, parts);
   const closeAedes = () => new Promise<void>((resolve) => aedes.close(resolve));
@@ -152,6 +161,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       ...counters,
       refusedLogins: options.guard?.refusedLogins() ?? 0,
       oversized: listener.oversized(),
+      inFlightBytes: inFlight.bytes,
     }),
     close(deadlineMs = 3_000) {
       closing ??= close(deadlineMs);
@@ -184,6 +194,7 @@ async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest
     persistence,
     refusal: door.refusal,
     inflowOf: (client) => (client ? inflows.get(client) : undefined),
+    inFlight: parts.inFlight,
     identity: () => ({ brokerId: aedes.id, brokerCounter: ++numbers.counter }),
     onFailure: (client, packet, error) => log.appendFailed({ client, packet, error }),
   });
@@ -212,10 +223,11 @@ async function createAedes(parts: Parts): Promise<{ aedes: Aedes; ingest: Ingest
   return { aedes, ingest };
 }
 
-function listenerFor(aedes: Aedes, { options, inflows }: Parts): MqttListener {
+function listenerFor(aedes: Aedes, { options, inflows, inFlight }: Parts): MqttListener {
   const limits = {
     maxMessages: options.maxInflowMessages ?? 512,
     maxBytes: options.maxInflowBytes ?? 1024 * 1024,
+    inFlight,
   };
   return createMqttListener({
     maxConnections: options.maxConnections ?? 10_000,

@@ -1,3 +1,4 @@
+import './packet-numbers.ts';
 import mqtt from 'mqtt';
 import type { MqttClientOptions } from './client.ts';
 

@@ -1,3 +1,4 @@
+import type { InFlight } from './in-flight.ts';
 import type { Rate } from './rate.ts';
 
 /**
@@ -19,13 +20,30 @@ export interface Inflow {
 export interface InflowLimits {
   maxMessages: number;
   maxBytes: number;
+  /** Of all connections: while that is full, one with something unfinished isn't read either. */
+  inFlight: InFlight;
 }
 
-/** `onRoom` is called when a full line has emptied to a half. */
+/** `onRoom` is called when a full line, its own or that of all, has emptied to a half. */
 export function createInflow(limits: InflowLimits, onRoom: () => void, rate?: Rate): Inflow {
   let messages = 0;
   let bytes = 0;
   let full = false;
+  let waitsForOthers = false;
+  const { inFlight } = limits;
+  const onRoomForAll = () => {
+    waitsForOthers = false;
+    onRoom();
+  };
+
+  /** One with nothing unfinished goes on: a subscriber's ping waits for nobody's log. */
+  function mustWaitForOthers(): boolean {
+    if (messages === 0 || !inFlight.isFull()) return false;
+    waitsForOthers = true;
+    inFlight.whenRoom(onRoomForAll);
+    return true;
+  }
+
   return {
     tail: Promise.resolve(),
     failed: false,
@@ -33,7 +51,7 @@ export function createInflow(limits: InflowLimits, onRoom: () => void, rate?: Ra
     isFull() {
       if (rate?.isOver()) return true;
       full ||= messages >= limits.maxMessages || bytes >= limits.maxBytes;
-      return full;
+      return full || mustWaitForOthers();
     },
     enter(size) {
       rate?.take();
@@ -43,9 +61,11 @@ export function createInflow(limits: InflowLimits, onRoom: () => void, rate?: Ra
     leave(size) {
       messages--;
       bytes -= size;
-      if (!full || messages > limits.maxMessages / 2 || bytes > limits.maxBytes / 2) return;
+      const isRoom = messages <= limits.maxMessages / 2 && bytes <= limits.maxBytes / 2;
+      if (!(full && isRoom) && !(waitsForOthers && messages === 0)) return;
       full = false;
-      onRoom();
+      inFlight.forget(onRoomForAll);
+      onRoomForAll();
     },
   };
 }

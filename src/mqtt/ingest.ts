@@ -1,6 +1,7 @@
 import type { Client } from 'aedes';
 import type { LogAppender } from '../domain/log.ts';
 import { deviceKey, type TopicPattern } from '../domain/topic.ts';
+import type { InFlight } from './in-flight.ts';
 import type { Inflow } from './inflow.ts';
 import type { Persistence } from './persistence.ts';
 import type { BrokerPacket } from './stored-packet.ts';
@@ -13,6 +14,8 @@ export interface IngestDeps {
   refusal(client: Client, packet: BrokerPacket): Error | null;
   /** The connection's line; undefined for a message that no connection sent (an old will). */
   inflowOf(client: Client | null): Inflow | undefined;
+  /** Of all connections. */
+  inFlight: InFlight;
   /** The broker's next number for a message, and its id. */
   identity(): { brokerId: string; brokerCounter: number };
   /** Called once for a connection whose message couldn't be made durable. */
@@ -40,7 +43,7 @@ export interface Ingest {
  * it on its connection; they are written at the same time, in the order they came.
  */
 export function createIngest(deps: IngestDeps): Ingest {
-  const { appender, telemetry, persistence } = deps;
+  const { appender, telemetry, persistence, inFlight } = deps;
   // QoS 2 messages on their way into the log, so that one sent again doesn't get in twice.
   const appending = new Map<string, Promise<void>>();
   const stats = { appended: 0, appendFailures: 0 };
@@ -93,7 +96,8 @@ export function createIngest(deps: IngestDeps): Ingest {
       return;
     }
     const inflow = deps.inflowOf(client);
-    inflow?.enter(bytesOf(packet).length);
+    const size = bytesOf(packet).length;
+    inflow?.enter(size);
     const failed = (error: unknown) => {
       if (!inflow?.failed) {
         stats.appendFailures++;
@@ -111,6 +115,7 @@ export function createIngest(deps: IngestDeps): Ingest {
     }
     // Waited for in turn below; until then a failure has nobody else to tell.
     work?.catch(() => {});
+    inFlight.enter(size);
     const settle = async (before?: Promise<void>) => {
       await before;
       try {
@@ -119,10 +124,12 @@ export function createIngest(deps: IngestDeps): Ingest {
       } catch (error) {
         failed(error);
         return;
+      } finally {
+        inFlight.leave(size);
       }
       // aedes answers a QoS 2 message that it has with PUBREC alone: it publishes nothing.
       if (packet.qos === 2 && client && persistence.hasIncoming(client.id, packet.messageId)) {
-        inflow?.leave(bytesOf(packet).length);
+        inflow?.leave(size);
       }
       done(null);
     };

@@ -140,6 +140,38 @@ describe('into the log', () => {
     await until('all 400', () => log.messages.length === 400);
     expect(log.texts()).toEqual(Array.from({ length: 400 }, (_, i) => String(i)));
   });
+
+  test('what all publishers have unfinished is bounded, and stops nobody without', async () => {
+    const log = memoryLog();
+    const [connections, each, payload] = [10, 40, 'x'.repeat(1_000)];
+    const broker = await cleanup.broker({ appender: log.appender, maxInFlightBytes: 100_000 });
+    const other = await cleanup.client(broker.url);
+    const received = inbox(other);
+    const sockets = await Promise.all(
+      Array.from({ length: connections }, async (_, n) => {
+        const socket = await cleanup.tcp(broker.port);
+        socket.write(connectPacket(`c${n}`));
+        await new Promise((resolve) => socket.once('data', resolve));
+        return socket;
+      }),
+    );
+    log.hold();
+    for (let i = 0; i < each; i++) {
+      for (const socket of sockets) socket.write(publishPacket(topicOf('d'), payload, i + 1));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await other.subscribeAsync('plain', { qos: 1 });
+    await other.publishAsync('plain', 'through', { qos: 1 });
+    await until('the other’s message', () => received.messages.length === 1);
+    const { inFlightBytes } = broker.stats();
+    expect(inFlightBytes).toBeGreaterThanOrEqual(100_000);
+    // The last reads before the limit may have brought some more; it is 400,000 without one.
+    expect(inFlightBytes).toBeLessThan(200_000);
+    expect(inFlightBytes).toBe(log.waiting() * payload.length);
+    log.release();
+    await until('all of them', () => log.messages.length === connections * each);
+    expect(broker.stats().inFlightBytes).toBe(0);
+  });
 });
 
 describe('connections', () => {
