@@ -141,6 +141,8 @@ export function isHeavy(batch: Batch): boolean {
 export interface BatchPolicy {
   maxRows: number;
   maxWaitMs: number;
+  /** A batch of so many readings at the most is written in one message; default 100. */
+  smallRows?: number;
 }
 
 const SPACING_MS = 10;

@@ -103,6 +103,7 @@ export function createLane(deps: LaneDeps, options: LaneOptions): Lane {
     { ...deps, logger },
     {
       log,
+      smallRows: policy.smallRows,
       refusals,
       abandon: options.abandon,
       onWaiting: (why) => setState(why === null ? 'RUNNING' : 'WAITING', why),

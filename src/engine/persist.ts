@@ -37,6 +37,7 @@ export function createPersistentWriter(
   deps: { openSql: () => Sql; model: Model; partitions: PartitionMaker; logger: Logger },
   options: {
     log: LogPartition;
+    smallRows?: number | undefined;
     refusals: Refusals;
     abandon: AbortSignal;
     /** Told why it waits, and null when it no longer does. */
@@ -44,13 +45,13 @@ export function createPersistentWriter(
   },
 ): PersistentWriter {
   const { model, partitions, logger } = deps;
-  const { log, refusals } = options;
+  const { log, smallRows, refusals } = options;
   let sql = deps.openSql();
   let writer = newWriter();
   let partitionWasMissing = false;
 
   function newWriter() {
-    return createWriter({ sql, model, partitions }, { log });
+    return createWriter({ sql, model, partitions }, { log, smallRows });
   }
 
   /** The batch may still be committed behind our back; the fence of the next try tells. */

@@ -6,6 +6,7 @@ import { alertsTopic } from '../mqtt/topics.ts';
 import type { AlertEventTail } from '../store/alert-event-tail.ts';
 import type { Sql } from '../store/connection.ts';
 import { markAlertsPublished, publisherPosition } from '../store/publisher-position.ts';
+import { createAlertFlight } from './alert-flight.ts';
 import { keepTrying, type PublishPort, whenBack } from './publish-port.ts';
 import { sleep } from './retry.ts';
 import type { Tracer } from './tracer.ts';
@@ -36,40 +37,37 @@ export async function publishAlerts(work: AlertPublishing): Promise<void> {
   const start = await keepTrying(() => publisherPosition(work.sql, 'alerts'), work);
   if (start === null) return;
   const marks = createMarks(work, start);
+  const flight = createAlertFlight((event) => send(work, event), {
+    start,
+    window: WINDOW,
+    onReached: marks.reach,
+    signal,
+  });
   let position = start;
   while (!signal.aborted) {
     try {
       const newest = tail.newest();
-      const events = onePerAlert(await tail.read(position, WINDOW));
-      if (events.length === 0) {
+      const events = await tail.read(position, WINDOW);
+      for (const event of events) await flight.send(event);
+      position = events.at(-1)?.seq ?? position;
+      if (flight.failure !== null) {
+        const { error: err, seq } = flight.failure;
+        position = await flight.land();
+        logger.warn({ err, seq }, 'alerts wait for the MQTT broker');
+        await whenBack(mqtt, signal);
+      } else if (events.length === 0) {
         // All up to the newest known are gone: they were deleted.
         position = Math.max(position, newest);
-        await tail.wait(position, signal);
-        continue;
+        await tail.wait(position, flight.interrupted);
       }
-      const sent = await Promise.allSettled(events.map((event) => send(work, event)));
-      const failed = sent.findIndex((result) => result.status === 'rejected');
-      const last = events.at(failed === -1 ? -1 : failed - 1);
-      if (failed !== 0 && last !== undefined) position = last.seq;
-      marks.reach(position);
-      if (failed === -1) continue;
-      const err = (sent[failed] as PromiseRejectedResult).reason;
-      logger.warn({ err, seq: events[failed]?.seq }, 'alerts wait for the MQTT broker');
-      await whenBack(mqtt, signal);
     } catch (error) {
       if (signal.aborted) break;
       logger.warn({ err: error }, 'alerts wait for the database');
       await sleep(1_000, signal);
     }
   }
+  await flight.land();
   await marks.close();
-}
-
-/** The first events, up to the second one of an alert. */
-function onePerAlert(events: AlertEvent[]): AlertEvent[] {
-  const alerts = new Set<string>();
-  const end = events.findIndex(({ alertId }) => alerts.size === alerts.add(alertId).size);
-  return end === -1 ? events : events.slice(0, end);
 }
 
 async function send({ mqtt, logger, tracer }: AlertPublishing, event: AlertEvent): Promise<void> {
@@ -91,8 +89,8 @@ function createMarks({ sql, logger, signal }: AlertPublishing, start: number) {
   let storing: Promise<void> | null = null;
 
   async function store(): Promise<void> {
-    await sleep(MARK_EVERY_MS, signal);
     for (let failures = 0; stored < reached; ) {
+      if (failures === 0) await sleep(MARK_EVERY_MS, signal);
       const to = reached;
       try {
         await markAlertsPublished(sql, { from: stored, to });

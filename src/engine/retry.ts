@@ -28,25 +28,36 @@ export class DeadlineError extends Error {
 }
 
 /** Gives up waiting after `ms`, or when told to; what was waited for goes on and is ignored. */
-export async function withDeadline<T>(
+export function withDeadline<T>(
   work: Promise<T>,
   ms: number,
   what: string,
   abandon?: AbortSignal,
 ): Promise<T> {
-  const ended = new AbortController();
-  const late = new Promise<never>((_, reject) => {
-    const giveUp = (why: string) => reject(new DeadlineError(`${what} ${why}`));
+  return new Promise((resolve, reject) => {
+    const giveUp = (why: string) => {
+      end();
+      reject(new DeadlineError(`${what} ${why}`));
+    };
+    const abandoned = () => giveUp('was given up');
     const timer = setTimeout(() => giveUp(`took over ${ms} ms`), ms);
-    ended.signal.addEventListener('abort', () => clearTimeout(timer));
-    if (abandon?.aborted) giveUp('was given up');
-    abandon?.addEventListener('abort', () => giveUp('was given up'), { signal: ended.signal });
+    // By hand, as a controller for each wait is the costliest part of a small one.
+    const end = () => {
+      clearTimeout(timer);
+      abandon?.removeEventListener('abort', abandoned);
+    };
+    work.then(
+      (value) => {
+        end();
+        resolve(value);
+      },
+      (error: unknown) => {
+        end();
+        reject(error);
+      },
+    );
+    // Behind what is done already.
+    if (abandon?.aborted) queueMicrotask(abandoned);
+    else abandon?.addEventListener('abort', abandoned);
   });
-  work.catch(() => {});
-  late.catch(() => {});
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    ended.abort();
-  }
 }

@@ -18,6 +18,7 @@ import {
   type Watermark,
 } from '../store/watermark.ts';
 import { appendAlertEvents, writeAlerts } from '../store/write-alerts.ts';
+import { type SmallBatch, writeAtOnce } from '../store/write-at-once.ts';
 import { writeDeadLetters } from '../store/write-dead-letters.ts';
 import { type Batch, isInterruption } from './batch.ts';
 import { RewindError } from './rewind.ts';
@@ -37,42 +38,80 @@ export interface Writer {
 
 /** COPY fails whole on one duplicate: after one, inserts are the better bet for a while. */
 const BATCHES_WITHOUT_COPY = 50;
+/** What a message saves is less than what COPY saves of more readings. */
+const SMALL_ROWS = 100;
+/** What made the server refuse a small batch is often in the next one too: old readings, a lock. */
+const BATCHES_THE_LONG_WAY = 20;
 
 export function createWriter(
   deps: { sql: Sql; model: Model; partitions: PartitionMaker },
-  { log }: { log: LogPartition },
+  options: {
+    log: LogPartition;
+    /** A batch of so many readings at the most goes in one message. Default 100. */
+    smallRows?: number | undefined;
+  },
 ): Writer {
+  const { log, smallRows = SMALL_ROWS } = options;
   const { sql, model, partitions } = deps;
   const ruleLock = createRuleLock(sql);
   let insertsLeft = 0;
+  let longWaysLeft = 0;
   let points = undefined as PointTypes | undefined;
 
   async function write(batch: Batch, watermark: Watermark): Promise<AlertEvent[]> {
     await partitions.ensure(batch.readings.map((row) => row.reading.time));
     points ??= await readPointTypes(sql, model);
+    const users = usersAtRisk(batch);
+    const lockRules = users.size > 0 && ruleLock.isWorthATry();
+    const rulesAreFree = users.size === 0 || lockRules;
+    const small = rulesAreFree ? smallBatch(batch, watermark, users) : null;
+    const events = small && (await writeAtOnce(sql, model, points, small));
+    if (events) return events;
+    if (small) longWaysLeft = BATCHES_THE_LONG_WAY;
+    return await writeInSteps(batch, watermark, { users, lockRules, points });
+  }
+
+  /** What one message would say; null where the batch goes the long way. */
+  function smallBatch(batch: Batch, from: Watermark, users: Set<string>): SmallBatch | null {
+    const { readings, transitions, held, deadLetters, replay } = batch;
+    const to = movedBy(from, batch);
+    const isSmall = readings.length <= smallRows && deadLetters.length === 0;
+    if (!isSmall || replay || to.offset === from.offset) return null;
+    if (longWaysLeft > 0) {
+      longWaysLeft--;
+      return null;
+    }
+    const ruleVersions = new Map<string, number>();
+    for (const userId of users) ruleVersions.set(userId, batch.ruleVersions.get(userId) ?? -1);
+    const states = [...batch.devices.values()];
+    return { log, from, to, readings, states, transitions, held: held.values(), ruleVersions };
+  }
+
+  async function writeInSteps(
+    batch: Batch,
+    watermark: Watermark,
+    how: { users: Set<string>; lockRules: boolean; points: PointTypes },
+  ): Promise<AlertEvent[]> {
     const useCopy = !batch.replay && insertsLeft === 0;
     if (insertsLeft > 0) insertsLeft--;
     try {
-      return await transaction(batch, watermark, { useCopy, points });
+      return await transaction(batch, watermark, { useCopy, ...how });
     } catch (error) {
       if (!useCopy || errorCode(error) !== COPY_REFUSED) throw error;
     }
     insertsLeft = BATCHES_WITHOUT_COPY;
-    return await write(batch, watermark);
+    return await writeInSteps(batch, watermark, how);
   }
 
   async function transaction(
     batch: Batch,
     watermark: Watermark,
-    { useCopy, points }: { useCopy: boolean; points: PointTypes },
+    how: { useCopy: boolean; users: Set<string>; lockRules: boolean; points: PointTypes },
   ): Promise<AlertEvent[]> {
     const { readings, transitions, deadLetters } = batch;
+    const { users, lockRules, points } = how;
     const devices = [...batch.devices.values()];
-    // Older rules than a device has seen would have it forget what it knows, without a transition.
-    const users = new Set(batch.ruledBefore);
-    for (const { userId } of transitions) users.add(userId);
-    const store = useCopy ? copyReadings : insertReadings;
-    const lockRules = users.size > 0 && ruleLock.isWorthATry();
+    const store = how.useCopy ? copyReadings : insertReadings;
     const work = async (tx: TransactionSql) => {
       let rollups = undefined as RollupHorizon | undefined;
       let events: AlertEvent[] = [];
@@ -130,6 +169,16 @@ export function createWriter(
   }
 
   return { write };
+}
+
+/**
+ * Those whose rules must be in force still. Older rules than a device has seen would have it forget
+ * what it knows, without a transition.
+ */
+function usersAtRisk({ ruledBefore, transitions }: Batch): Set<string> {
+  const users = new Set(ruledBefore);
+  for (const { userId } of transitions) users.add(userId);
+  return users;
 }
 
 /**

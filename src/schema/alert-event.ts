@@ -1,9 +1,11 @@
 import type { AlertEvent } from '../domain/alert.ts';
 import { SEVERITIES, type Severity } from '../domain/rule.ts';
+import type { AlertRow } from '../store/alert-columns.ts';
 import { alertEventRange } from '../store/alert-event-range.ts';
 import { PrunedError } from '../store/alert-event-tail.ts';
 import { alertEventsOf } from '../store/alert-events-of.ts';
 import { alertLoader } from './alert.ts';
+import { asksForNamesOnly } from './alert-names.ts';
 import type { Builder } from './builder.ts';
 import type { Context } from './context.ts';
 import { apiError } from './errors.ts';
@@ -70,8 +72,12 @@ export function defineAlertEvent(builder: Builder): void {
       alert: t.field({
         type: 'Alert',
         description: 'As it is now.',
-        resolve: async (event, _, context) => {
-          const alert = await alertLoader(context).load(event.alertId);
+        resolve: async (event, _, context, info) => {
+          if (asksForNamesOnly(info)) return namesOf(event);
+          const isPush = info.operation.operation === 'subscription';
+          const alert = isPush
+            ? await context.presentAlerts.load(event)
+            : await alertLoader(context).load(event.alertId);
           if (alert !== null) return alert;
           throw apiError('NOT_FOUND', 'the alert of this event is past its retention');
         },
@@ -86,6 +92,11 @@ export function defineAlertEvent(builder: Builder): void {
     }),
   );
   definePush(builder);
+}
+
+/** Nothing else of it is looked at. */
+function namesOf({ alertId: id, userId, deviceId, ruleId }: AlertEvent): AlertRow {
+  return { id, userId, deviceId, ruleId } as AlertRow;
 }
 
 function definePush(builder: Builder): void {
@@ -114,13 +125,7 @@ function definePush(builder: Builder): void {
         const after = await startingSeq(context, args.after ?? null);
         return deliveries(context, (signal) => follow(context, filter, after, signal));
       },
-      resolve: (delivery, _, context) => {
-        const event = delivered(delivery);
-        const alert = context.presentAlerts.load(event);
-        alert.catch(() => {});
-        alertLoader(context).prime(event.alertId, alert);
-        return event;
-      },
+      resolve: (delivery) => delivered(delivery),
     }),
   );
 }

@@ -36,8 +36,7 @@ export interface AlertRow {
 }
 
 /** The columns of alerts that make an `AlertRow`, for the select list of a query on `alerts`. */
-export function alertColumns(sql: Sql) {
-  return sql`id, user_id AS "userId", device_id AS "deviceId", rule_id AS "ruleId",
+export const ALERT_COLUMNS = `id, user_id AS "userId", device_id AS "deviceId", rule_id AS "ruleId",
     rule_version AS "ruleVersion", status, severity, message, key, operator, threshold, value,
     started_at AS "startedAt", last_seen_at AS "lastSeenAt", resolved_at AS "resolvedAt",
     resolve_reason AS "resolveReason", acknowledged_at AS "acknowledgedAt",
@@ -48,4 +47,8 @@ export function alertColumns(sql: Sql) {
     ) AS "snoozedUntil", partition, "offset", sequence_id AS "sequenceId",
     coalesce(holding_since, started_at) AS "holdingSince", event_time AS "eventTime",
     arrival_time AS "arrivalTime"`;
+
+/** The same as part of a statement. */
+export function alertColumns(sql: Sql) {
+  return sql.unsafe(ALERT_COLUMNS);
 }

@@ -27,12 +27,12 @@ export interface AlertEventTail {
   read(after: number, limit: number, userId?: string | null): Promise<AlertEvent[]>;
   /**
    * Says that events are committed, up to `seq` where that is known: those not known here yet are
-   * read at once.
+   * read; at once, but where the seq is known only if they are not handed over within 5 ms.
    */
   poke(seq?: number): void;
   /**
-   * Hands over events that this process has just committed, in order of seq: they need not be read
-   * where they are the next.
+   * Hands over events that this process has just committed, in order of seq: they need not be read,
+   * unless one before them stays away.
    */
   committed(events: readonly AlertEvent[]): void;
   close(): Promise<void>;
@@ -53,6 +53,13 @@ export class PrunedError extends Error {
 }
 
 const PAGE = 1_000;
+/**
+ * A notification often comes before the answer to the COMMIT that it tells of, and answers to
+ * commits of several lanes in another order than these.
+ */
+const HANDED_OVER_WITHIN_MS = 5;
+/** Events held for one before them that is not there yet. */
+const MAX_AHEAD = 1_000;
 const MAX_BACKOFF_MS = 1_000;
 
 interface Waiter {
@@ -73,6 +80,11 @@ export function createAlertEventTail({
   const ring: AlertEvent[] = [];
   /** The same by user. */
   let ofUsers = new Map<string, AlertEvent[]>();
+  /** Handed over, by seq: one before them is missing. */
+  const ahead = new Map<number, AlertEvent>();
+  let soon: ReturnType<typeof setTimeout> | null = null;
+  /** The highest seq that somebody spoke of. */
+  let spokenOf = 0;
   let floor = 0;
   let newest = 0;
   let failures = 0;
@@ -84,6 +96,7 @@ export function createAlertEventTail({
   function append(found: readonly AlertEvent[]): void {
     // While they were read, some were handed over.
     const events = found.filter(({ seq }) => seq > newest);
+    addAhead(events);
     const last = events.at(-1);
     if (last === undefined) return;
     ring.push(...events);
@@ -104,10 +117,39 @@ export function createAlertEventTail({
     for (const [userId, first] of firstOfEach(events)) wake(userId, first.seq);
   }
 
-  function poke(seq = Number.POSITIVE_INFINITY): void {
-    if (seq <= newest) return;
+  /** Those that were waiting for just these. */
+  function addAhead(events: AlertEvent[]): void {
+    if (ahead.size === 0) return;
+    let upTo = events.at(-1)?.seq ?? newest;
+    for (let next = ahead.get(upTo + 1); next; next = ahead.get(upTo + 1)) {
+      events.push(next);
+      upTo = next.seq;
+    }
+    for (const seq of ahead.keys()) if (seq <= upTo) ahead.delete(seq);
+  }
+
+  function poke(seq?: number): void {
+    if (seq === undefined) readNow();
+    else if (seq > newest) readSoon(seq);
+  }
+
+  function readSoon(seq: number): void {
+    spokenOf = Math.max(spokenOf, seq);
+    soon ??= setTimeout(() => {
+      soon = null;
+      if (spokenOf > newest) readNow();
+    }, HANDED_OVER_WITHIN_MS);
+  }
+
+  function readNow(): void {
     poked = true;
     if (failures === 0) endPause?.();
+  }
+
+  function hold(events: readonly AlertEvent[]): void {
+    for (const event of events) {
+      if (event.seq > newest && ahead.size < MAX_AHEAD) ahead.set(event.seq, event);
+    }
   }
 
   /** @param seq of an event that they wait for */
@@ -211,12 +253,14 @@ export function createAlertEventTail({
     },
     poke,
     committed(events) {
-      // A gap may be another's event, or nobody's: seq is in commit order, but not without holes.
-      if (events[0]?.seq === newest + 1) append(events);
-      else if (events.length > 0) poke(events.at(-1)?.seq);
+      hold(events);
+      if (ahead.has(newest + 1)) append([]);
+      // A gap may be another lane's event, or nobody's: seq is in commit order, but has holes.
+      if (ahead.size > 0) poke(events.at(-1)?.seq ?? 0);
     },
     async close() {
       closed = true;
+      if (soon !== null) clearTimeout(soon);
       endPause?.();
       for (const ofUser of waiters.values()) {
         for (const waiter of ofUser) waiter.reject(closedError());

@@ -4,7 +4,6 @@ import { formatMicros, type Micros } from '../domain/time.ts';
 import { ALERT_EVENT_COLUMNS, type AlertEventRow, alertEventOf } from './alert-event-columns.ts';
 import type { TransactionSql } from './connection.ts';
 import { jsonLiteral } from './literal.ts';
-import { LOCKS } from './migrations.ts';
 
 /** An event of an alert that is stored. What is left out is as the alert has it. */
 export interface NewAlertEvent {
@@ -30,6 +29,12 @@ export async function appendEvents(
   tx: TransactionSql,
   events: readonly NewAlertEvent[],
 ): Promise<AlertEvent[]> {
+  const rows = await tx.unsafe<AlertEventRow[]>(appendStatement(events));
+  return alertEventsOf(rows);
+}
+
+/** The same as a statement, which gives rows. */
+export function appendStatement(events: readonly NewAlertEvent[]): string {
   const rows = events.map((event, position) => ({
     position,
     id: event.id,
@@ -42,26 +47,9 @@ export async function appendEvents(
     snoozed_until: event.snoozedUntil === undefined ? null : formatMicros(event.snoozedUntil),
     traceparent: event.traceparent,
   }));
-  const locked = tx.unsafe(`SELECT pg_advisory_xact_lock(${LOCKS.alertSeq})`);
-  const appended = tx.unsafe<AlertEventRow[]>(
-    `INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id, rule_id,
-      severity, message, key, operator, threshold, value, time, started_at, actor, snoozed_until,
-      muted, traceparent)
-    SELECT nextval('alert_events_seq'), e.* FROM (
-      SELECT r.id, r.alert_id, r.type,
-        CASE r.type WHEN 'FIRED' THEN 'FIRING' WHEN 'RESOLVED' THEN 'RESOLVED' ELSE a.status END,
-        a.user_id, a.device_id, a.rule_id, a.severity, a.message, a.key, a.operator, a.threshold,
-        CASE WHEN r.has_value THEN nullif(r.value, 'null') ELSE a.value END,
-        coalesce(r.time, clock_timestamp()), a.started_at, r.actor, r.snoozed_until, a.muted,
-        r.traceparent
-      FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
-        position integer, id text, alert_id text, type text, has_value boolean, value jsonb,
-        time timestamptz, actor text, snoozed_until timestamptz, traceparent text)
-      JOIN alerts a ON a.id = r.alert_id
-      ORDER BY r.position) e
-    ON CONFLICT (id) DO NOTHING
-    RETURNING ${ALERT_EVENT_COLUMNS}`,
-  );
-  const [, rowsAppended] = await Promise.all([locked, appended]);
-  return rowsAppended.map(alertEventOf).sort((a, b) => a.seq - b.seq);
+  return `SELECT ${ALERT_EVENT_COLUMNS} FROM pulsegraph_append_events(${jsonLiteral(rows)})`;
+}
+
+export function alertEventsOf(rows: readonly AlertEventRow[]): AlertEvent[] {
+  return rows.map(alertEventOf).sort((a, b) => a.seq - b.seq);
 }

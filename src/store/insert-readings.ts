@@ -17,6 +17,15 @@ export async function insertReadings(
   rows: readonly StoredReading[],
   points: PointTypes,
 ): Promise<void> {
+  await tx.unsafe(insertStatement(model, rows, points));
+}
+
+/** The same as a statement. */
+export function insertStatement(
+  model: Model,
+  rows: readonly StoredReading[],
+  points: PointTypes,
+): string {
   const columns = [
     ...keyColumns(model),
     ...Object.entries(model.columns).map(
@@ -25,11 +34,9 @@ export async function insertReadings(
     `${model.extraColumn} jsonb`,
   ];
   const names = [...model.key, ...model.columnNames, model.extraColumn].join(', ');
-  await tx.unsafe(
-    `INSERT INTO ${model.table} (${names})
+  return `INSERT INTO ${model.table} (${names})
      SELECT ${names} FROM json_to_recordset(${literal(encodeJson(model, rows, points))}::json) AS r(${columns.join(', ')})
-     ON CONFLICT DO NOTHING`,
-  );
+     ON CONFLICT DO NOTHING`;
 }
 
 /** The rows as JSON text. The undeclared fields go in as they are, so no digit is lost. */

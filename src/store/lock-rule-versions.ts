@@ -9,7 +9,7 @@ interface VersionRow {
 }
 
 /** A change of rules takes milliseconds; whoever holds them longer has left a transaction open. */
-const LOCK_TIMEOUT_MS = 2_000;
+export const RULES_LOCK_TIMEOUT_MS = 2_000;
 
 /**
  * The versions in force of these users, locked against change until the transaction ends, in the
@@ -25,7 +25,7 @@ export async function lockRuleVersions(
   const ids = [...new Set(userIds)];
   const these = `ANY(${literal(textArray(ids))}::text[])`;
   const answers = await tx.unsafe(
-    `SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS};
+    `SET LOCAL lock_timeout = ${RULES_LOCK_TIMEOUT_MS};
      SELECT user_id, accepted_version FROM user_configs
      WHERE user_id = ${these} ORDER BY user_id FOR SHARE;
      SELECT user_id, max(version) AS accepted_version FROM rule_changes c

@@ -1,4 +1,5 @@
 import type { Model } from '../domain/model.ts';
+import { batchFunctions } from './batch-functions.ts';
 import { MQTT_ACCOUNTS, mqttAuthSchema } from './mqtt-auth-schema.ts';
 import { CHANNELS } from './notifications.ts';
 import { compression, readings } from './readings-schema.ts';
@@ -52,6 +53,7 @@ export function migrations(model: Model): Migration[] {
     { version: 18, name: 'calm rules', sql: CALM_RULES },
     { version: 19, name: 'alert wake-ups', sql: ALERT_WAKE_UPS },
     { version: 20, name: 'room for device states', sql: STATE_ROOM },
+    { version: 21, name: 'batch functions', sql: batchFunctions(LOCKS.alertSeq) },
   ];
 }
 

@@ -29,12 +29,13 @@ export async function markAlertsPublished(
   sql: Sql,
   { from, to }: { from: number; to: number },
 ): Promise<void> {
-  await sql`
-    WITH published AS (
-      UPDATE alert_events SET published_at = clock_timestamp()
-      WHERE seq > ${from}::bigint AND seq <= ${to}::bigint AND published_at IS NULL
-    )
-    INSERT INTO publisher_positions (stream, seq) VALUES ('alerts', ${to}::bigint)
-    ON CONFLICT (stream) DO UPDATE
-      SET seq = greatest(publisher_positions.seq, EXCLUDED.seq), updated_at = now()`;
+  await sql.unsafe(
+    `WITH published AS (
+       UPDATE alert_events SET published_at = clock_timestamp()
+       WHERE seq > ${from} AND seq <= ${to} AND published_at IS NULL
+     )
+     INSERT INTO publisher_positions (stream, seq) VALUES ('alerts', ${to})
+     ON CONFLICT (stream) DO UPDATE
+       SET seq = greatest(publisher_positions.seq, EXCLUDED.seq), updated_at = now()`,
+  );
 }

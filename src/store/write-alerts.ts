@@ -1,7 +1,7 @@
 import type { AlertEvent, Fired, Held, Resolved, Transition } from '../domain/alert.ts';
 import { isNoData, type Rule } from '../domain/rule.ts';
 import { formatMicros } from '../domain/time.ts';
-import { appendEvents } from './append-alert-events.ts';
+import { appendEvents, type NewAlertEvent } from './append-alert-events.ts';
 import type { TransactionSql } from './connection.ts';
 import { jsonLiteral } from './literal.ts';
 
@@ -14,91 +14,51 @@ export async function writeAlerts(
   transitions: readonly Transition[],
   held: Iterable<Held>,
 ): Promise<void> {
-  const fired = transitions.filter((t): t is Fired => t.type === 'FIRED');
-  const resolved = transitions.filter((t): t is Resolved => t.type === 'RESOLVED');
-  const holding = [...held];
-  // Sent in this order, and waited for at once.
-  const statements = [
-    fired.length > 0 && insertEpisodes(tx, fired),
-    holding.length > 0 && moveEpisodes(tx, holding),
-    resolved.length > 0 && endEpisodes(tx, resolved),
-  ];
-  await Promise.all(statements);
+  const statement = alertsStatement(transitions, held);
+  if (statement !== null) await tx.unsafe(statement);
 }
 
-async function moveEpisodes(tx: TransactionSql, held: readonly Held[]): Promise<void> {
-  const rows = held.map((h) => ({
-    id: h.alertId,
-    last_seen_at: formatMicros(h.lastSeenAt),
-    value: h.value,
-  }));
-  await tx.unsafe(
-    `UPDATE alerts a SET last_seen_at = r.last_seen_at, value = r.value
-     FROM json_to_recordset(${jsonLiteral(rows)})
-       AS r(id text, last_seen_at timestamptz, value jsonb)
-     WHERE a.id = r.id AND a.status = 'FIRING'`,
-  );
+/** The same as a statement; null where nothing is to be written. */
+export function alertsStatement(
+  transitions: readonly Transition[],
+  held: Iterable<Held>,
+): string | null {
+  const fired = transitions.filter((t): t is Fired => t.type === 'FIRED').map(firedRow);
+  const resolved = transitions.filter((t): t is Resolved => t.type === 'RESOLVED').map(endedRow);
+  const lists = [fired, [...held].map(heldRow), resolved];
+  if (lists.every((rows) => rows.length === 0)) return null;
+  const texts = lists.map((rows) => (rows.length === 0 ? 'NULL' : jsonLiteral(rows)));
+  return `SELECT pulsegraph_write_alerts(${texts.join(', ')})`;
 }
 
-async function endEpisodes(tx: TransactionSql, resolved: readonly Resolved[]): Promise<void> {
-  const rows = resolved.map((r) => ({
-    id: r.alertId,
-    resolved_at: formatMicros(r.time),
-    reason: r.reason,
-  }));
-  await tx.unsafe(
-    `UPDATE alerts a SET status = 'RESOLVED', resolved_at = r.resolved_at,
-       resolve_reason = r.reason
-     FROM json_to_recordset(${jsonLiteral(rows)})
-       AS r(id text, resolved_at timestamptz, reason text)
-     WHERE a.id = r.id AND a.status = 'FIRING'`,
-  );
+function heldRow(held: Held) {
+  return { id: held.alertId, last_seen_at: formatMicros(held.lastSeenAt), value: held.value };
 }
 
-/**
- * Those whose rule is snoozed on their device are muted. Their snoozes are locked, before any alert:
- * nobody ends one without seeing what it has muted.
- */
-async function insertEpisodes(tx: TransactionSql, fired: readonly Fired[]): Promise<void> {
-  const rows = fired.map((f) => ({
-    id: f.alertId,
-    user_id: f.userId,
-    device_id: f.deviceId,
-    rule_id: f.rule.id,
-    rule_version: f.ruleVersion,
-    severity: f.rule.severity,
-    message: f.message,
-    ...measured(f.rule),
-    value: f.value,
-    time: formatMicros(f.time),
-    partition: f.evidence.partition,
-    log_offset: f.evidence.offset,
-    holding_since: formatMicros(f.holdingSince),
-    event_time: f.eventTime === null ? null : formatMicros(f.eventTime),
-    sequence_id: f.sequenceId,
-    arrival_time: formatMicros(f.evidence.arrival),
-  }));
-  await tx.unsafe(
-    `WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(${jsonLiteral(rows)}) AS r(
-      id text, user_id text, device_id text, rule_id text, rule_version integer, severity text,
-      message text, key text, operator text, threshold jsonb, value jsonb, time timestamptz,
-      holding_since timestamptz, event_time timestamptz, partition integer, log_offset bigint,
-      sequence_id bigint, arrival_time timestamptz)),
-    snoozed AS MATERIALIZED (
-      SELECT s.user_id, s.device_id, s.rule_id FROM snoozes s
-      WHERE (s.user_id, s.device_id, s.rule_id) IN (SELECT user_id, device_id, rule_id FROM r)
-        AND s.until > clock_timestamp()
-      FOR SHARE)
-    INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
-      key, operator, threshold, value, started_at, last_seen_at, holding_since,
-      partition, "offset", sequence_id, event_time, arrival_time, muted)
-    SELECT id, r.user_id, r.device_id, r.rule_id, rule_version, 'FIRING', severity, message,
-      key, operator, nullif(threshold, 'null'), nullif(value, 'null'), time, time, holding_since,
-      partition, log_offset, sequence_id, event_time, arrival_time, snoozed.user_id IS NOT NULL
-    FROM r LEFT JOIN snoozed USING (user_id, device_id, rule_id)
-    ORDER BY id
-    ON CONFLICT DO NOTHING`,
-  );
+function endedRow(resolved: Resolved) {
+  const { alertId: id, time, reason } = resolved;
+  return { id, resolved_at: formatMicros(time), reason };
+}
+
+function firedRow(fired: Fired) {
+  return {
+    id: fired.alertId,
+    user_id: fired.userId,
+    device_id: fired.deviceId,
+    rule_id: fired.rule.id,
+    rule_version: fired.ruleVersion,
+    severity: fired.rule.severity,
+    message: fired.message,
+    ...measured(fired.rule),
+    value: fired.value,
+    time: formatMicros(fired.time),
+    partition: fired.evidence.partition,
+    log_offset: fired.evidence.offset,
+    holding_since: formatMicros(fired.holdingSince),
+    event_time: fired.eventTime === null ? null : formatMicros(fired.eventTime),
+    sequence_id: fired.sequenceId,
+    arrival_time: formatMicros(fired.evidence.arrival),
+  };
 }
 
 /** What a rule measures, as its alert tells it. */
@@ -112,13 +72,11 @@ export async function appendAlertEvents(
   tx: TransactionSql,
   transitions: readonly Transition[],
 ): Promise<AlertEvent[]> {
-  const events = transitions.map(({ eventId, alertId, type, value, time, traceparent }) => ({
-    id: eventId,
-    alertId,
-    type,
-    value,
-    time,
-    traceparent,
-  }));
-  return await appendEvents(tx, events);
+  return await appendEvents(tx, transitions.map(eventOf));
+}
+
+/** The event of a transition. */
+export function eventOf(transition: Transition): NewAlertEvent {
+  const { eventId: id, alertId, type, value, time, traceparent } = transition;
+  return { id, alertId, type, value, time, traceparent };
 }

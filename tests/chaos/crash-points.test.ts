@@ -4,8 +4,8 @@ import { type CrashStage, crashStage } from './crash-stage.ts';
 
 const TIMEOUT_MS = 90_000;
 /** The statement of a batch with a transition that comes behind all its others. */
-const LAST_STATEMENT = 'INSERT INTO alert_events';
-const COMMIT = { needle: 'commit', from: 'client', after: LAST_STATEMENT } as const;
+/** A small batch with a transition is one message, and so one transaction. */
+const MESSAGE = { needle: 'pulsegraph_append_events', from: 'client' } as const;
 /** Of a message of QoS 1, but for the id behind it. */
 const PUBACK = new Uint8Array([0x40, 0x02]);
 const ALERT = { needle: 'users/ann/alerts', from: 'client' } as const;
@@ -49,11 +49,10 @@ const leastAt = ({ when }: HaltPoint) => (when === 'before' ? 11 : 0);
 describe('kill -9 in the transaction of a batch', () => {
   points(
     {
-      'before COPY': { needle: 'COPY raw_telemetry', from: 'client', when: 'before' },
-      'after COPY': { needle: LAST_STATEMENT, from: 'client', when: 'before' },
-      'before COMMIT': { ...COMMIT, when: 'before' },
-      'after COMMIT, with its answer on the way, so before the offset commit': {
-        ...COMMIT,
+      'before its message': { ...MESSAGE, when: 'before' },
+      'behind its message': { ...MESSAGE, when: 'behind' },
+      'with its answer on the way, so before the offset commit': {
+        ...MESSAGE,
         when: 'answered',
       },
     },

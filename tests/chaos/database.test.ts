@@ -133,7 +133,7 @@ test(
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'
           AND application_name IN ('lane', 'engine')
-          AND (${round % 3 !== 0} OR query = 'commit')`;
+          AND (${round % 3 !== 0} OR query = 'commit' OR query ~ 'pulsegraph_begin_batch')`;
       ended += rows.length;
       await new Promise((resolve) => setTimeout(resolve, rows.length > 0 ? 30 : 1));
     });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import type { PartitionReader } from '../../src/domain/log.ts';
+import type { EngineOptions } from '../../src/engine/index.ts';
 import { eventually } from '../support/process.ts';
 import { type HaltPoint, type TcpProxy, tcpProxy } from '../support/tcp-proxy.ts';
 import { expectForwardMoves, noteWatermarkMoves } from '../support/watermark-moves.ts';
@@ -8,6 +9,7 @@ import {
   engineStage,
   GROUP,
   HOT,
+  OPTIONS,
   type RunningEngine,
   type Sent,
   writeRules,
@@ -19,14 +21,25 @@ import {
  */
 
 const TIMEOUT_MS = 60_000;
-const LAST_STATEMENT = 'INSERT INTO alert_events';
+const LAST_STATEMENT = 'pulsegraph_append_events';
 const COMMIT = { needle: 'commit', from: 'client', after: LAST_STATEMENT } as const;
-const POINTS: Record<string, HaltPoint> = {
-  'before COPY': { needle: 'COPY raw_telemetry', from: 'client', when: 'before' },
-  'after COPY': { needle: LAST_STATEMENT, from: 'client', when: 'before' },
-  'before COMMIT': { ...COMMIT, when: 'before' },
-  'after COMMIT, its answer lost': { ...COMMIT, when: 'answered' },
+const MESSAGE = { needle: LAST_STATEMENT, from: 'client' } as const;
+const IN_STEPS = { policy: { ...OPTIONS.policy, smallRows: 0 } };
+const POINTS: Record<string, { point: HaltPoint; options?: Partial<EngineOptions> }> = {
+  'before a small batch': { point: { ...MESSAGE, when: 'before' } },
+  'after a small batch, its answer lost': { point: { ...MESSAGE, when: 'answered' } },
+  'before COPY': {
+    point: { needle: 'COPY raw_telemetry', from: 'client', when: 'before' },
+    options: IN_STEPS,
+  },
+  'after COPY': { point: { ...MESSAGE, when: 'before' }, options: IN_STEPS },
+  'before COMMIT': { point: { ...COMMIT, when: 'before' }, options: IN_STEPS },
+  'after COMMIT, its answer lost': {
+    point: { ...COMMIT, when: 'answered' },
+    options: IN_STEPS,
+  },
 };
+type Cut = (typeof POINTS)[string];
 
 let stage: EngineStage;
 let proxy: TcpProxy;
@@ -62,8 +75,8 @@ async function expectOnce(to: number): Promise<void> {
 }
 
 /** Where the lane of `one` hangs in a batch with readings 10 to 24, and then has no database. */
-async function cutAt(point: HaltPoint): Promise<RunningEngine> {
-  const one = await stage.start({ laneUrl: proxy.url });
+async function cutAt({ point, options }: Cut): Promise<RunningEngine> {
+  const one = await stage.start({ laneUrl: proxy.url, options });
   await writeRules(stage.sql, 'ann', [HOT], one);
   await stage.send(...series(0, 10));
   await stage.stored();
@@ -79,7 +92,7 @@ describe('a lane that is cut off in the middle of a batch', () => {
   test.each(Object.keys(POINTS))(
     '%s, and writes it when it is back',
     async (name) => {
-      const one = await cutAt(POINTS[name] as HaltPoint);
+      const one = await cutAt(POINTS[name] as Cut);
       proxy.pickUp();
       await expectOnce(25);
       await stage.send(...series(25, 45));
@@ -92,7 +105,7 @@ describe('a lane that is cut off in the middle of a batch', () => {
   test.each(Object.keys(POINTS))(
     '%s, and is back when another has gone on behind it',
     async (name) => {
-      const one = await cutAt(POINTS[name] as HaltPoint);
+      const one = await cutAt(POINTS[name] as Cut);
       await stage.start();
       await stage.send(...series(25, 45));
       await expectOnce(45);

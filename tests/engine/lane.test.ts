@@ -10,6 +10,7 @@ import {
   HOT,
   message,
   microsAt,
+  OPTIONS,
   type RunningEngine,
   type Sent,
   writeRules,
@@ -262,7 +263,8 @@ describe('the fence', () => {
     'a COMMIT whose answer is lost is found to have happened, at once',
     async () => {
       proxy = await tcpProxy(stage.db.url);
-      await started({ laneUrl: proxy.url });
+      const policy = { ...OPTIONS.policy, smallRows: 0 };
+      await started({ laneUrl: proxy.url, options: { policy } });
       await stage.send(...series(0, 15));
       await stage.stored();
       const cut = proxy.cutAfter('commit');

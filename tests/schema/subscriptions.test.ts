@@ -8,6 +8,10 @@ import { LOCKS } from '../../src/store/migrations.ts';
 import { pruneAlertEvents } from '../../src/store/prune-alert-events.ts';
 import { commitEvent, type Stage, seedAlert, seedReadings, stage, until } from './support.ts';
 
+const NAMES = `fragment names on Alert {
+  id ruleId user { id } ... on Alert { device { deviceId user { id } } }
+}`;
+
 let on: Stage;
 beforeAll(async () => {
   on = await stage();
@@ -80,6 +84,35 @@ test('the backlog, then live events, without a gap, from several connections at 
     await Promise.all(writers.map((sql) => sql.end({ timeout: 1 })));
   }
 }, 60_000);
+
+test('an alert of which names alone are asked for is not read', async () => {
+  const after = await commit();
+  const received: unknown[] = [];
+  const ask = (fields: string) =>
+    on.client().subscribe(
+      { query: `${NAMES} subscription { alertEvents(after: ${after}) { alert { ${fields} } } }` },
+      {
+        next: ({ data, errors }) =>
+          received.push(errors?.map(({ extensions }) => extensions?.code) ?? data?.alertEvents),
+        error: () => {},
+        complete: () => {},
+      },
+    );
+  // There is none to be read.
+  await commitEvent(on.sql, { id: `s${++ids}`, alertId: 'gone', deviceId: 'dev_2' });
+  const leaves = [ask('...names'), ask('...names status'), ask('...names device { lastSeenAt }')];
+  await until(() => received.length === 3);
+  for (const leave of leaves) leave();
+  const alert = {
+    ...{ id: 'gone', ruleId: 'temperature-gt', user: { id: 'user_1' } },
+    device: { deviceId: 'dev_2', user: { id: 'user_1' } },
+  };
+  expect(received).toContainEqual({ alert });
+  expect(received.filter((answer) => Array.isArray(answer))).toEqual([
+    ['NOT_FOUND'],
+    ['NOT_FOUND'],
+  ]);
+});
 
 test('an event with all its fields, read anew each time', async () => {
   const client = on.client();

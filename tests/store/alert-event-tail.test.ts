@@ -79,10 +79,45 @@ test('events handed over are heard of without a read, where they are the next', 
     expect(await waiting).toBe(before);
     expect((await tail.read(before, 10)).map((event) => event.seq)).toEqual(seqs.slice(0, 2));
     tail.committed([first, second]);
+    tail.committed([{ ...third, seq: third.seq + 2 }]);
     tail.committed([{ ...third, seq: third.seq + 1 }]);
     expect(tail.newest()).toBe(second.seq);
     tail.committed([third]);
-    expect((await tail.read(before, 10)).map((event) => event.seq)).toEqual(seqs);
+    expect(tail.newest()).toBe(third.seq + 2);
+    const all = [...seqs, third.seq + 1, third.seq + 2];
+    expect((await tail.read(before, 10)).map((event) => event.seq)).toEqual(all);
+  } finally {
+    await tail.close();
+  }
+});
+
+test('handed over behind an event that stays away: it is looked for', async () => {
+  await following({ pollIntervalMs: 60_000 }, async (tail) => {
+    await commit();
+    const own = await commit();
+    const [event] = await alertEventsAfter(sql, { after: own - 1, limit: 1 });
+    tail.committed([event as AlertEvent]);
+    await tail.wait(own - 1, never);
+    expect((await tail.read(own - 2, 10)).map(({ seq }) => seq)).toEqual([own - 1, own]);
+  });
+});
+
+test('a notification of what is handed over in a moment reads nothing', async () => {
+  const gone = connect(database.url, { max: 1 });
+  const faults: string[] = [];
+  const logger = { warn: () => faults.push('warn'), info: () => {} };
+  const tail = createAlertEventTail({ sql: gone, logger, pollIntervalMs: 60_000 });
+  await tail.start();
+  await gone.end();
+  try {
+    const seq = await commit();
+    const [event] = await alertEventsAfter(sql, { after: seq - 1, limit: 1 });
+    tail.poke(seq);
+    tail.committed([event as AlertEvent]);
+    await Bun.sleep(50);
+    expect(faults).toEqual([]);
+    tail.poke(seq + 1);
+    await until(() => faults.length === 1, 10_000);
   } finally {
     await tail.close();
   }

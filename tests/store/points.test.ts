@@ -57,7 +57,7 @@ function stored(
 /** Writes as a lane does: with COPY, or as a redelivery. */
 async function write(sql: Sql, rows: readonly StoredReading[], replay: boolean): Promise<void> {
   const partitions = createPartitionMaker(sql, model);
-  const writer = createWriter({ sql, model, partitions }, { log: LOG });
+  const writer = createWriter({ sql, model, partitions }, { log: LOG, smallRows: 0 });
   const watermark = await lockWatermark(sql, LOG);
   const batch = createBatch();
   batch.replay = replay;

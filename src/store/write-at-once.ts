@@ -1,0 +1,98 @@
+import type { AlertEvent, Held, Transition } from '../domain/alert.ts';
+import type { Model } from '../domain/model.ts';
+import { formatMicros } from '../domain/time.ts';
+import type { AlertEventRow } from './alert-event-columns.ts';
+import { alertEventsOf, appendStatement } from './append-alert-events.ts';
+import { BATCH_REFUSED } from './batch-functions.ts';
+import type { Sql } from './connection.ts';
+import type { StoredReading } from './copy-readings.ts';
+import type { DeviceState } from './device-state.ts';
+import { errorCode, failureKind } from './failure.ts';
+import { insertStatement } from './insert-readings.ts';
+import { literal } from './literal.ts';
+import { STATEMENT_TIMEOUT_MS } from './local-timeouts.ts';
+import { RULES_LOCK_TIMEOUT_MS } from './lock-rule-versions.ts';
+import type { PointTypes } from './point-columns.ts';
+import { saveStatesStatement } from './save-states-statement.ts';
+import { textArray } from './text-array.ts';
+import type { LogPartition, Watermark } from './watermark.ts';
+import { alertsStatement, eventOf } from './write-alerts.ts';
+
+/** What a transaction of a lane writes, where nothing about it is out of the ordinary. */
+export interface SmallBatch {
+  log: LogPartition;
+  /** Where the lane left the watermark, and where the batch takes it: further. */
+  from: Watermark;
+  to: Watermark;
+  readings: readonly StoredReading[];
+  states: readonly DeviceState[];
+  transitions: readonly Transition[];
+  held: Iterable<Held>;
+  /** The versions of the rules that must be in force, by user. */
+  ruleVersions: ReadonlyMap<string, number>;
+}
+
+/**
+ * Writes a small batch in one message, and so in one transaction that ends with it: no round trip
+ * is between its locks, the one of `seq` above all, and its end. In the order of the locks. Of 8
+ * readings and a transition 0.6 ms of the client's CPU and 2.4 of the server's, where statements one
+ * by one and a COPY take 1.6 and 3.4. The readings are inserted, which costs more a row than COPY.
+ *
+ * @returns the events that are committed; null where the server refuses the batch: nothing of it is
+ *   written, and going the long way tells why
+ * @throws what else the database throws, after which it may be committed or not
+ */
+export async function writeAtOnce(
+  sql: Sql,
+  model: Model,
+  points: PointTypes,
+  batch: SmallBatch,
+): Promise<AlertEvent[] | null> {
+  const { readings, states, transitions } = batch;
+  const statements = [
+    LOCAL_SETTINGS,
+    beginStatement(batch),
+    states.length > 0 && saveStatesStatement(states),
+    alertsStatement(transitions, batch.held),
+    readings.length > 0 && insertStatement(model, readings, points),
+    transitions.length > 0 && appendStatement(transitions.map(eventOf)),
+  ];
+  const message = statements.filter(Boolean).join(';\n');
+  try {
+    const answers = await sql.unsafe(message);
+    if (transitions.length === 0) return [];
+    return alertEventsOf(answers.at(-1) as unknown as AlertEventRow[]);
+  } catch (error) {
+    if (isRefusal(error)) return null;
+    throw error;
+  }
+}
+
+/** LOCAL to the transaction that a message of several statements is. */
+const LOCAL_SETTINGS = [
+  `statement_timeout = ${STATEMENT_TIMEOUT_MS}`,
+  `lock_timeout = ${STATEMENT_TIMEOUT_MS}`,
+  `idle_in_transaction_session_timeout = ${STATEMENT_TIMEOUT_MS}`,
+  // As in planByIndex.
+  'enable_seqscan = off',
+]
+  .map((setting) => `SET LOCAL ${setting}`)
+  .join(';');
+
+function beginStatement({ log, from, to, readings, ruleVersions }: SmallBatch): string {
+  const times = readings.map(({ reading }) => reading.time);
+  const oldest = times.length === 0 ? 'NULL' : literal(formatMicros(Math.min(...times)));
+  return `SELECT pulsegraph_begin_batch(${literal(log.logId)}, ${literal(log.topic)},
+    ${log.partition}, ${from.offset}, ${to.offset}, ${literal(formatMicros(to.coveredAt))},
+    ${literal(formatMicros(to.flowingSince))}, ${oldest},
+    ${literal(textArray([...ruleVersions.keys()]))}, '{${[...ruleVersions.values()].join(',')}}',
+    '${RULES_LOCK_TIMEOUT_MS}')`;
+}
+
+/** lock_not_available: somebody holds the rules, or worse. */
+const LOCKED = '55P03';
+
+function isRefusal(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === BATCH_REFUSED || code === LOCKED || failureKind(error) === 'row';
+}

@@ -1,0 +1,210 @@
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import type { Fired, Transition } from '../../src/domain/alert.ts';
+import type { Rule } from '../../src/domain/rule.ts';
+import { model } from '../../src/model.ts';
+import { connect, type Sql } from '../../src/store/connection.ts';
+import type { DeviceState } from '../../src/store/device-state.ts';
+import { createPartitionMaker } from '../../src/store/partitions.ts';
+import { NO_POINTS } from '../../src/store/point-columns.ts';
+import { lockWatermark, readWatermark } from '../../src/store/watermark.ts';
+import { type SmallBatch, writeAtOnce } from '../../src/store/write-at-once.ts';
+import { type TestDatabase, testDatabase } from '../support/postgres.ts';
+
+const LOG = { logId: 'log', topic: 'topic', partition: 3 };
+const START = Date.UTC(2024, 4, 1) * 1_000;
+const TIMES = { coveredAt: START + 9, flowingSince: START };
+const RULE = { key: 'temperature', operator: '>', threshold: 80, message: 'hot' };
+
+let db: TestDatabase;
+/** One connection, as a session's settings and plans are looked at. */
+let lane: Sql;
+beforeEach(async () => {
+  db = await testDatabase();
+  lane = connect(db.url, { max: 1 });
+  await createPartitionMaker(db.sql, model).ensure([START]);
+  await lockWatermark(db.sql, LOG);
+  await db.sql.begin(async (tx) => {
+    // Past the triggers, which would have the rules reviewed first.
+    await tx`SET LOCAL session_replication_role = replica`;
+    await tx`INSERT INTO user_configs (user_id, rules, version, accepted_version, reviewed_version)
+      VALUES ('ann', '[]', 4, 4, 4)`;
+  });
+});
+afterEach(async () => {
+  await lane.end({ timeout: 1 });
+  await db.drop();
+});
+
+const stateOf = (deviceId: string, version: number): DeviceState => ({
+  ...{ userId: 'ann', deviceId, partition: LOG.partition, version },
+  ...{ firstSeenAt: START, newestTime: START + version, lastArrivalAt: START },
+  memory: { version: 4, rules: {} },
+});
+
+const fired = (n: number): Fired => ({
+  ...{ type: 'FIRED', eventId: `e${n}`, alertId: `a${n}`, userId: 'ann', deviceId: 'd1' },
+  rule: { ...RULE, id: 'hot', severity: 'WARNING' } as Rule,
+  ...{ ruleVersion: 4, message: 'hot', value: 90.5, time: START + n, holdingSince: START + n },
+  ...{ eventTime: START + n, sequenceId: n },
+  evidence: { partition: LOG.partition, offset: n, arrival: START },
+});
+
+const resolved = (n: number): Transition =>
+  ({
+    ...{ type: 'RESOLVED', eventId: `r${n}`, alertId: `a${n}`, userId: 'ann', deviceId: 'd1' },
+    ...{ ruleId: 'hot', value: 20, time: START + n + 1, reason: 'CLEARED' },
+  }) as Transition;
+
+/** Its n-th: one reading of each of two devices, and what is given. */
+async function batchOf(n: number, what: Partial<SmallBatch> = {}): Promise<SmallBatch> {
+  const readings = ['d2', 'd1'].map((deviceId) => ({
+    reading: {
+      ...{ userId: 'ann', deviceId, time: START + n, sequenceId: n, extra: null },
+      columns: { temperature: 90.5, battery: null },
+    },
+    extraText: deviceId === 'd1' ? '{"pressure":100.10}' : null,
+  }));
+  return {
+    log: LOG,
+    from: { ...TIMES, offset: n - 2 },
+    to: { ...TIMES, offset: n - 1 },
+    readings,
+    states: [stateOf('d2', n), stateOf('d1', n)],
+    transitions: [],
+    held: [],
+    ruleVersions: new Map(),
+    ...what,
+  };
+}
+
+const write = async (n: number, what: Partial<SmallBatch> = {}) =>
+  await writeAtOnce(lane, model, NO_POINTS, await batchOf(n, what));
+
+async function counts() {
+  const [row] = await db.sql`SELECT (SELECT count(*) FROM raw_telemetry) AS readings,
+    (SELECT sum(version) FROM device_state) AS versions, (SELECT count(*) FROM alerts) AS alerts,
+    (SELECT count(*) FROM alert_events) AS events,
+    (SELECT max(watermark) FROM watermarks) AS watermark`;
+  const { readings, versions, alerts, events, watermark } = row as Record<string, unknown>;
+  return [readings, versions, alerts, events, watermark].map(Number);
+}
+
+test('all of a batch is written, and its events are given', async () => {
+  const ruleVersions = new Map([['ann', 4]]);
+  expect(await write(1)).toEqual([]);
+  const events = await write(2, { transitions: [fired(2)], ruleVersions });
+  expect(events).toMatchObject([
+    { id: 'e2', type: 'FIRED', status: 'FIRING', deviceId: 'd1', value: 90.5, time: START + 2 },
+  ]);
+  const held = [{ alertId: 'a2', lastSeenAt: START + 3, value: 91 }];
+  expect(await write(3, { held: held as never })).toEqual([]);
+  const [moved] = await db.sql`SELECT last_seen_at, value FROM alerts`;
+  expect(Object.values(moved as object)).toEqual([START + 3, 91]);
+  const more = await write(4, { transitions: [resolved(2), fired(4)], ruleVersions });
+  expect(more?.map(({ id, seq }) => [id, seq])).toEqual([
+    ['r2', 2],
+    ['e4', 3],
+  ]);
+  expect(await counts()).toEqual([8, 8, 2, 3, 3]);
+  const rows = await db.sql`SELECT status FROM alerts ORDER BY id`;
+  expect(rows.map(({ status }) => status)).toEqual(['RESOLVED', 'FIRING']);
+  const stored = await db.sql`SELECT extra_data::text AS extra FROM raw_telemetry
+    WHERE device_id = 'd1' LIMIT 1`;
+  expect(stored[0]?.extra).toBe('{"pressure": 100.10}');
+  expect(await readWatermark(db.sql, LOG)).toEqual({ ...TIMES, offset: 3 });
+});
+
+test('its settings end with it', async () => {
+  await write(1);
+  const [row] = await lane`SELECT current_setting('statement_timeout') AS statement,
+    current_setting('lock_timeout') AS lock, current_setting('enable_seqscan') AS seqscan`;
+  expect(row).toEqual({ statement: '0', lock: '0', seqscan: 'on' });
+});
+
+test('readings that are there already stay as they are', async () => {
+  const { readings } = await batchOf(1);
+  await write(1);
+  await db.sql`UPDATE raw_telemetry SET temperature = 1`;
+  expect(await write(2, { readings })).toEqual([]);
+  const rows = await db.sql`SELECT temperature FROM raw_telemetry`;
+  expect(rows.map(({ temperature }) => temperature)).toEqual([1, 1]);
+});
+
+describe('is refused, and nothing of it written:', () => {
+  const transition = { transitions: [fired(2)], ruleVersions: new Map([['ann', 4]]) };
+
+  const refusals: Record<string, [Partial<SmallBatch>, (() => Promise<unknown>)?]> = {
+    'the watermark moved': [transition, () => db.sql`UPDATE watermarks SET watermark = 7`],
+    'the watermark is gone': [transition, () => db.sql`DELETE FROM watermarks`],
+    'rules moved': [{ ...transition, ruleVersions: new Map([['ann', 3]]) }],
+    'rules of somebody without any are expected': [
+      { ...transition, ruleVersions: new Map([['bob', 1]]) },
+    ],
+    'rules were deleted': [transition, () => db.sql`DELETE FROM user_configs`],
+    'another wrote the state of a device': [{ ...transition, states: [stateOf('d1', 3)] }],
+    'a reading is older than the rollups': [
+      transition,
+      () => db.sql`UPDATE rollup_progress SET horizon = to_timestamp(${START / 1e6 + 60})`,
+    ],
+    'a reading has no partition': [transition, () => db.sql`DROP TABLE raw_telemetry_2024_05`],
+  };
+
+  test.each(Object.keys(refusals))('%s', async (name) => {
+    const [what, first] = refusals[name] as (typeof refusals)[string];
+    await write(1);
+    await first?.();
+    const before = await counts();
+    expect(await write(2, what)).toBeNull();
+    expect(await counts()).toEqual(before);
+    // The session has no transaction left open.
+    const [row] = await lane`SELECT pg_current_xact_id_if_assigned() IS NULL AS free`;
+    expect(row?.free).toBe(true);
+  });
+
+  test('rules that somebody holds, after 2 s', async () => {
+    await write(1);
+    const held = Promise.withResolvers<void>();
+    const done = Promise.withResolvers<void>();
+    const holder = db.sql.begin(async (tx) => {
+      await tx`SELECT FROM user_configs FOR UPDATE`;
+      held.resolve();
+      await done.promise;
+    });
+    await held.promise;
+    const before = await counts();
+    const sinceMs = performance.now();
+    expect(await write(2, transition)).toBeNull();
+    expect(performance.now() - sinceMs).toBeGreaterThan(1_900);
+    done.resolve();
+    await holder;
+    expect(await counts()).toEqual(before);
+    expect(await write(2, transition)).toHaveLength(1);
+  }, 20_000);
+});
+
+test('rules that are never there have version 0, those deleted that of their deletion', async () => {
+  expect(await write(1, { ruleVersions: new Map([['nobody', 0]]) })).toEqual([]);
+  await db.sql`DELETE FROM user_configs`;
+  const [row] = await db.sql`SELECT max(version) AS version FROM rule_changes
+    WHERE kind = 'DELETED'`;
+  expect(await write(2, { ruleVersions: new Map([['ann', Number(row?.version)]]) })).toEqual([]);
+});
+
+test('seq is in commit order: a batch waits for whoever appends, and then sees its seq', async () => {
+  const ruleVersions = new Map([['ann', 4]]);
+  const held = Promise.withResolvers<void>();
+  const done = Promise.withResolvers<void>();
+  const holder = db.sql.begin(async (tx) => {
+    await tx`SELECT pg_advisory_xact_lock(7205003)`;
+    held.resolve();
+    await done.promise;
+    await tx`SELECT nextval('alert_events_seq')`;
+  });
+  await held.promise;
+  const writing = write(1, { transitions: [fired(1)], ruleVersions });
+  await Bun.sleep(100);
+  expect(await counts()).toEqual([0, 0, 0, 0, -1]);
+  done.resolve();
+  await holder;
+  expect((await writing)?.map(({ seq }) => seq)).toEqual([2]);
+});
