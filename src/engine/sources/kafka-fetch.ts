@@ -80,7 +80,8 @@ export async function decodeFetch(payload: Buffer, version: number) {
     const topicName = fields.text();
     const partitions = [];
     for (let left = fields.int32(); left > 0; left--) {
-      partitions.push(await decodePartition(fields, version));
+      const decoded = await decodePartition(fields, version);
+      if (saysAnything(decoded)) partitions.push(decoded);
     }
     responses.push({ topicName, partitions });
   }
@@ -92,7 +93,24 @@ export async function decodeFetch(payload: Buffer, version: number) {
   return { ...throttling, errorCode, sessionId, responses };
 }
 
-async function decodePartition(fields: Fields, version: number) {
+interface FetchedPartition {
+  partition: number;
+  errorCode: number;
+  highWatermark: string;
+  /** -1: none. */
+  preferredReadReplica: number;
+  messages: RunMessage[];
+}
+
+/**
+ * Every answer has all partitions that were asked for, and kafkajs goes to great lengths over each,
+ * also where nothing came: at a thousand messages a second that is most of what it does.
+ */
+function saysAnything({ errorCode, preferredReadReplica, messages }: FetchedPartition): boolean {
+  return messages.length > 0 || errorCode !== 0 || preferredReadReplica !== -1;
+}
+
+async function decodePartition(fields: Fields, version: number): Promise<FetchedPartition> {
   const partition = fields.int32();
   const errorCode = fields.int16();
   const highWatermark = String(fields.int64());
@@ -103,9 +121,9 @@ async function decodePartition(fields: Fields, version: number) {
     aborted.push({ producerId: fields.int64(), firstOffset: fields.int64() });
   }
   const preferredReadReplica = version >= PREFERRED_REPLICA ? fields.int32() : -1;
+  const records = fields.bytes(Math.max(0, fields.int32()));
   // A copy: a partition that is read slowly must not keep what came of all the others.
-  const records = Buffer.from(fields.bytes(Math.max(0, fields.int32())));
-  const run = await openRecordRun(records, aborted);
+  const run = records.length === 0 ? null : await openRecordRun(Buffer.from(records), aborted);
   const messages: RunMessage[] = run === null ? [] : [{ offset: String(run.lastOffset), run }];
   return { partition, errorCode, highWatermark, preferredReadReplica, messages };
 }
