@@ -39,8 +39,9 @@ beforeAll(async () => {
     ).flat(),
   );
   for (const [n, severity] of ['INFO', 'WARNING', 'CRITICAL'].entries()) {
-    await seedAlert(on.sql, { id: `a${n}`, severity, deviceId: `dev_${n + 1}`, startedAt: T0 + n });
-    await commitEvent(on.sql, { id: `e${n}`, alertId: `a${n}`, severity });
+    const deviceId = `dev_${n + 1}`;
+    await seedAlert(on.sql, { id: `a${n}`, severity, deviceId, startedAt: T0 + n });
+    await commitEvent(on.sql, { id: `e${n}`, alertId: `a${n}`, severity, deviceId });
   }
   await seedAlert(on.sql, { id: 'b0', userId: 'user_2', deviceId: 'other', status: 'RESOLVED' });
   await on.sql`INSERT INTO dead_letters (log_id, log_topic, partition, "offset", topic, reason,
@@ -85,7 +86,7 @@ test('an alert, its device, rule and events: one statement for each kind', async
   const { data, errors } = await on.query(`{ alerts(first: 10) { nodes { id severity status
     startedAt value threshold operator ruleVersion user { id } device { deviceId }
     rule { ruleId } evidence { partition offset sequenceId eventTime arrivalTime }
-    events { seq type status message alert { id } } } } }`);
+    events { seq type status message alert { id severity } } } } }`);
   expect(errors).toBeUndefined();
   expect(on.statements().slice(before)).toHaveLength(4);
   expect(data.alerts.nodes.map((alert: { id: string }) => alert.id)).toEqual([
@@ -104,8 +105,17 @@ test('an alert, its device, rule and events: one statement for each kind', async
     device: { deviceId: 'dev_3' },
     rule: null,
     evidence: { partition: 2, offset: 77, sequenceId: 12 },
-    events: [{ seq: 3, type: 'FIRED', alert: { id: 'a2' } }],
+    events: [{ seq: 3, type: 'FIRED', alert: { id: 'a2', severity: 'CRITICAL' } }],
   });
+});
+
+test('of an event the names of its alert are there without reading it', async () => {
+  const before = on.statements().length;
+  const { data } = await on.query(
+    `{ alert(id: "a2") { events { seq alert { id ruleId device { deviceId } } } } }`,
+  );
+  expect(data.alert.events).toMatchObject([{ alert: { id: 'a2', device: { deviceId: 'dev_3' } } }]);
+  expect(on.statements().slice(before)).toHaveLength(2);
 });
 
 test('alerts are filtered, counted and found by id', async () => {
