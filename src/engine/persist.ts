@@ -54,7 +54,10 @@ export function createPersistentWriter(
     return createWriter({ sql, model, partitions }, { log, smallRows });
   }
 
-  /** The batch may still be committed behind our back; the fence of the next try tells. */
+  /**
+   * The batch may still be committed behind our back, a small one surely, as it ends with its own
+   * COMMIT; the fence of the next try tells.
+   */
   function replaceConnections(): void {
     sql.end({ timeout: 0 }).catch(() => {});
     sql = deps.openSql();

@@ -48,7 +48,11 @@ export async function publishAlerts(work: AlertPublishing): Promise<void> {
     try {
       const newest = tail.newest();
       const events = await tail.read(position, WINDOW);
-      for (const event of events) await flight.send(event);
+      for (const event of events) {
+        // Another may be the publisher by now.
+        if (signal.aborted) break;
+        await flight.send(event);
+      }
       position = events.at(-1)?.seq ?? position;
       if (flight.failure !== null) {
         const { error: err, seq } = flight.failure;

@@ -31,6 +31,8 @@ export class HeldRulesError extends Error {
  */
 export interface RuleLock {
   isWorthATry(): boolean;
+  /** They were locked by somebody else's statement, and in time. */
+  obtained(): void;
   /** @throws HeldRulesError */
   versions(tx: TransactionSql, userIds: Iterable<string>): Promise<Map<string, number>>;
   /** The error with the names of those whose rules are held alone. */
@@ -50,6 +52,9 @@ export function createRuleLock(sql: Sql): RuleLock {
       if (batchesLeft === 0) return true;
       batchesLeft--;
       return false;
+    },
+    obtained() {
+      failures = 0;
     },
     async versions(tx, userIds) {
       try {

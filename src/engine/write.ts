@@ -66,7 +66,10 @@ export function createWriter(
     const rulesAreFree = users.size === 0 || lockRules;
     const small = rulesAreFree ? smallBatch(batch, watermark, users) : null;
     const events = small && (await writeAtOnce(sql, model, points, small));
-    if (events) return events;
+    if (events) {
+      if (lockRules) ruleLock.obtained();
+      return events;
+    }
     if (small) longWaysLeft = BATCHES_THE_LONG_WAY;
     return await writeInSteps(batch, watermark, { users, lockRules, points });
   }

@@ -36,9 +36,12 @@ export function createInflow(limits: InflowLimits, onRoom: () => void, rate?: Ra
     onRoom();
   };
 
-  /** One with nothing unfinished goes on: a subscriber's ping waits for nobody's log. */
+  /**
+   * One with nothing unfinished goes on: a subscriber's ping waits for nobody's log. But a device
+   * that isn't read for long comes back, with nothing unfinished and all of it once more.
+   */
   function mustWaitForOthers(): boolean {
-    if (messages === 0 || !inFlight.isFull()) return false;
+    if (messages === 0 ? !inFlight.isOver() : !inFlight.isFull()) return false;
     waitsForOthers = true;
     inFlight.whenRoom(onRoomForAll);
     return true;

@@ -3,8 +3,8 @@ export const BATCH_REFUSED = 'PGB01';
 
 /**
  * What a lane's transaction does but for its readings, whose table is the model's. Functions, as a
- * session plans their statements once, also behind a pooler: a batch of a lone transition takes
- * Postgres 2.4 ms of CPU instead of 3.4.
+ * session plans their statements once, also behind a pooler: a batch of 8 readings and a
+ * transition takes Postgres 2.2 ms of CPU instead of 3.3.
  *
  * @param alertSeq the advisory lock that keeps alert_events in commit order
  */

@@ -12,7 +12,7 @@ export interface StoredReading {
 }
 
 /**
- * COPYs readings into the table, all or nothing: the fastest way in, and the first one tried.
+ * COPYs readings into the table, all or nothing: the fastest way in for many.
  *
  * The client never settles a COPY that the server refuses after its last byte, so nothing waits for
  * the stream here: COPY runs under the simple protocol, where the server goes on to the

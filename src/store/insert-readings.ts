@@ -8,8 +8,8 @@ import { type PointTypes, pointText } from './point-columns.ts';
 import { keyColumns, sqlType } from './readings-schema.ts';
 
 /**
- * Inserts readings, leaving out those whose key is there already: slower than COPY, but it takes a
- * redelivery.
+ * Inserts readings, leaving out those whose key is there already: for many slower than COPY, but it
+ * takes a redelivery, and is a statement like any other, for a small batch's message.
  */
 export async function insertReadings(
   tx: TransactionSql,

@@ -4,8 +4,11 @@ import { type CrashStage, crashStage } from './crash-stage.ts';
 
 const TIMEOUT_MS = 90_000;
 /** The statement of a batch with a transition that comes behind all its others. */
-/** A small batch with a transition is one message, and so one transaction. */
-const MESSAGE = { needle: 'pulsegraph_append_events', from: 'client' } as const;
+const LAST_STATEMENT = 'pulsegraph_append_events';
+/** A small batch is one message, and so one transaction. */
+const MESSAGE = { needle: LAST_STATEMENT, from: 'client' } as const;
+const COPY = 'COPY raw_telemetry';
+const COMMIT = { needle: 'commit', from: 'client', after: LAST_STATEMENT } as const;
 /** Of a message of QoS 1, but for the id behind it. */
 const PUBACK = new Uint8Array([0x40, 0x02]);
 const ALERT = { needle: 'users/ann/alerts', from: 'client' } as const;
@@ -21,9 +24,10 @@ async function survives(
   broker: 'embedded' | 'outside',
   on: 'database' | 'mqtt',
   point: HaltPoint,
-  least?: number,
+  { least, smallBatches = true }: { least?: number; smallBatches?: boolean } = {},
 ): Promise<void> {
   stage = await crashStage({ broker });
+  if (!smallBatches) await stage.refuseSmallBatches();
   const { send, crashAt } = stage;
   await send(10);
   await stage.stored();
@@ -60,13 +64,28 @@ describe('kill -9 in the transaction of a batch', () => {
   );
 });
 
+describe('kill -9 in the transaction of a batch that goes statement by statement', () => {
+  points(
+    {
+      'before COPY': { needle: COPY, from: 'client', when: 'before' },
+      'after COPY': { needle: LAST_STATEMENT, from: 'client', after: COPY, when: 'before' },
+      'before COMMIT': { ...COMMIT, when: 'before' },
+      'after COMMIT, with its answer on the way, so before the offset commit': {
+        ...COMMIT,
+        when: 'answered',
+      },
+    },
+    (point) => survives('embedded', 'database', point, { smallBatches: false }),
+  );
+});
+
 describe('kill -9 as the broker of its own acknowledges a reading', () => {
   points(
     {
       'before PUBACK': { needle: PUBACK, from: 'server', when: 'before' },
       'behind PUBACK': { needle: PUBACK, from: 'server', when: 'behind' },
     },
-    (point) => survives('embedded', 'mqtt', point, leastAt(point)),
+    (point) => survives('embedded', 'mqtt', point, { least: leastAt(point) }),
   );
 });
 
@@ -76,7 +95,7 @@ describe('kill -9 as the bridge acknowledges a reading to an outside broker', ()
       'before PUBACK': { needle: PUBACK, from: 'client', when: 'before' },
       'behind PUBACK': { needle: PUBACK, from: 'client', when: 'behind' },
     },
-    (point) => survives('outside', 'mqtt', point, leastAt(point)),
+    (point) => survives('outside', 'mqtt', point, { least: leastAt(point) }),
   );
 });
 

@@ -1,6 +1,7 @@
 import { expect } from 'bun:test';
 import type { MqttClient } from 'mqtt';
 import { withDeadline } from '../../src/engine/retry.ts';
+import { BATCH_REFUSED } from '../../src/store/batch-functions.ts';
 import type { Sql } from '../../src/store/connection.ts';
 import { HOT } from '../engine/engine-stage.ts';
 import { Cleanup } from '../mqtt/helpers.ts';
@@ -18,6 +19,8 @@ export interface CrashStage {
   database: TcpProxy;
   /** To the process's own broker, or from it to an outside one. */
   mqtt: TcpProxy;
+  /** From now on each batch goes statement by statement, as large ones do. */
+  refuseSmallBatches(): Promise<void>;
   /** Sends readings: ten cold, ten hot and so on. Resolves when all of them are acknowledged. */
   send(count: number): Promise<void>;
   /** Until so many of the transitions are stored, and so is every reading sent. */
@@ -128,6 +131,14 @@ export async function crashStage(options: { broker: 'embedded' | 'outside' }): P
     sql,
     database,
     mqtt,
+    async refuseSmallBatches() {
+      await sql.unsafe(`
+        DO $$ BEGIN
+          EXECUTE (SELECT regexp_replace(pg_get_functiondef(oid), 'BEGIN',
+            'BEGIN RAISE EXCEPTION ''refused'' USING ERRCODE = ''${BATCH_REFUSED}'';')
+            FROM pg_proc WHERE proname = 'pulsegraph_begin_batch');
+        END $$`);
+    },
     send,
     stored,
     async crashAt(proxy, point, { work, stored: least = 0 }) {

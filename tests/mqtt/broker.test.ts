@@ -172,6 +172,28 @@ describe('into the log', () => {
     await until('all of them', () => log.messages.length === connections * each);
     expect(broker.stats().inFlightBytes).toBe(0);
   });
+
+  test('nor do devices that come back and send again go past twice of it', async () => {
+    const log = memoryLog();
+    const payload = 'x'.repeat(1_000);
+    const broker = await cleanup.broker({ appender: log.appender, maxInFlightBytes: 50_000 });
+    log.hold();
+    for (let n = 0; n < 30; n++) {
+      const socket = await cleanup.tcp(broker.port);
+      socket.write(connectPacket('again'));
+      for (let i = 0; i < 10; i++) socket.write(publishPacket(topicOf('d'), payload, i + 1));
+      await Bun.sleep(20);
+      socket.destroy();
+    }
+    // With the one read that went past it; it is 300,000 without.
+    expect(broker.stats().inFlightBytes).toBeGreaterThanOrEqual(100_000);
+    expect(broker.stats().inFlightBytes).toBeLessThan(120_000);
+    log.release();
+    await until('room', () => broker.stats().inFlightBytes === 0);
+    const client = await cleanup.client(broker.url);
+    await client.publishAsync(topicOf('d'), 'on it goes', { qos: 1 });
+    expect(log.texts().at(-1)).toBe('on it goes');
+  });
 });
 
 describe('connections', () => {

@@ -6,6 +6,7 @@ import {
   int64,
   openRecordRun,
   type RecordRun,
+  unreadableRun,
 } from './kafka-record-run.ts';
 
 /** The one message of a batch of kafkajs that was fetched by `readAsRuns`. */
@@ -122,10 +123,23 @@ async function decodePartition(fields: Fields, version: number): Promise<Fetched
   }
   const preferredReadReplica = version >= PREFERRED_REPLICA ? fields.int32() : -1;
   const records = fields.bytes(Math.max(0, fields.int32()));
-  // A copy: a partition that is read slowly must not keep what came of all the others.
-  const run = records.length === 0 ? null : await openRecordRun(Buffer.from(records), aborted);
+  const run = records.length === 0 ? null : await openRun(records, aborted, +highWatermark - 1);
   const messages: RunMessage[] = run === null ? [] : [{ offset: String(run.lastOffset), run }];
   return { partition, errorCode, highWatermark, preferredReadReplica, messages };
+}
+
+/** Where it can't be read, that is its partition's lane's to tell: all others go on. */
+async function openRun(
+  records: Buffer,
+  aborted: readonly AbortedTransaction[],
+  lastOffset: number,
+): Promise<RecordRun | null> {
+  try {
+    // A copy: a partition that is read slowly must not keep what came of all the others.
+    return await openRecordRun(Buffer.from(records), aborted);
+  } catch (error) {
+    return unreadableRun(error as Error, lastOffset);
+  }
 }
 
 /** One behind the other. */

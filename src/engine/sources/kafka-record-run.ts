@@ -109,6 +109,19 @@ function markerType(data: Buffer, at: number): number {
   return data.readInt16BE(cursor.at + 2);
 }
 
+/** In place of one that can't be opened: says so to whoever reads it. */
+export function unreadableRun(error: Error, lastOffset: number): RecordRun {
+  return {
+    lastOffset,
+    records: 1,
+    bytes: 0,
+    skipTo: () => {},
+    read() {
+      throw error;
+    },
+  };
+}
+
 function runOf(batches: RecordBatch[], lastOffset: number, bytes: number): RecordRun {
   let records = batches.reduce((sum, batch) => sum + batch.records, 0);
   let head = 0;

@@ -74,7 +74,7 @@ export function unreadable({ baseOffset }: RecordBatch): Error {
   return new Error(`the record batch at offset ${baseOffset} can't be read: is the log damaged?`);
 }
 
-/** Goes through the fields of records. What it reads behind the end of the data is not a number. */
+/** Goes through the fields of records. Behind the end of the data it reads zeros. */
 export class Cursor {
   constructor(
     readonly data: Buffer,

@@ -30,7 +30,7 @@ const HEARTBEAT_MS = 1_000;
 const REBALANCE_TIMEOUT_MS = 15_000;
 /** Also how long a partition that is read again may wait while all others are paused. */
 const FETCH_WAIT_MS = 50;
-/** Small: kafkajs decodes a whole answer at a stretch, and nothing else runs meanwhile. */
+/** Small: an answer is taken apart at a stretch, and held until its records are read. */
 const FETCH_BYTES = 2 ** 20;
 const FETCH_PARTITION_BYTES = 2 ** 18;
 const COMMIT_INTERVAL_MS = 100;

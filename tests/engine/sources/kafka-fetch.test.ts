@@ -105,6 +105,21 @@ test('an answer of any version says what kafkajs reads of it, but of partitions 
   );
 });
 
+test('records that can not be read are told to who reads their partition, and stop no other', async () => {
+  const one = { errorCode: 0, highWatermark: 12, aborted: [], preferredReadReplica: -1 } as const;
+  const values = ['a', 'b'];
+  const partitions = [0, 1].map((partition) => ({ ...one, aborted: [], partition, values }));
+  const topics = [{ name: 't', partitions }];
+  const payload = await encode({ version: 11, throttleTime: 0, topics });
+  // The format of the first batch.
+  const at = payload.indexOf(await recordsOf(values));
+  payload[at + 16] = 1;
+  const { responses } = await decodeFetch(payload, 11);
+  const [broken, whole] = responses[0]?.partitions.map(({ messages }) => messages[0]) ?? [];
+  expect(() => broken?.run.read([], 1)).toThrow('from before Kafka 0.11');
+  expect([broken?.offset, whole?.run.records]).toEqual(['11', 2]);
+});
+
 test('an answer from before record batches is refused', () => {
   expect(decodeFetch(Buffer.alloc(8), 3)).rejects.toThrow('Kafka 0.11 is the oldest');
 });
