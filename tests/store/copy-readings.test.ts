@@ -43,7 +43,8 @@ const reading = fc
     userId: text(40),
     deviceId: text(40),
     sequenceId: fc.maxSafeNat(),
-    level: nullable(fc.double({ noNaN: true, noDefaultInfinity: true })),
+    // The decoder makes a zero of -0, which JSON doesn't have either.
+    level: nullable(fc.double({ noNaN: true, noDefaultInfinity: true }).map((n) => n || 0)),
     count: nullable(fc.integer()),
     open: nullable(fc.boolean()),
     note: nullable(text(1_000)),
