@@ -23,6 +23,7 @@ const COSTS: [prefix: string, name: string][] = [
   ['src/engine/evaluate.ts', 'evaluate'],
   ['src/engine/batch.ts', 'evaluate'],
   ['src/store/copy-readings.ts', 'encode for COPY'],
+  ['src/store/encode-copy.ts', 'encode for COPY'],
   ['src/store/device-state.ts', 'device states'],
   ['src/store', 'other statements'],
   ['node_modules/postgres', 'Postgres client and its socket'],
