@@ -1,9 +1,8 @@
 import type { RuleMemory } from '../domain/alert.ts';
-import { formatMicros, type Micros } from '../domain/time.ts';
+import type { Micros } from '../domain/time.ts';
 import type { Sql, TransactionSql } from './connection.ts';
-import { literal } from './literal.ts';
-import { packMemory, unpackMemory } from './pack-memory.ts';
-import { textArray } from './text-array.ts';
+import { unpackMemory } from './pack-memory.ts';
+import { stateLists } from './state-lists.ts';
 
 /** What is known of one device: written by its lane alone, once a batch. */
 export interface DeviceState {
@@ -92,35 +91,14 @@ export async function saveDeviceStates(
   tx: TransactionSql,
   states: readonly DeviceState[],
 ): Promise<boolean> {
-  const texts = new Map<string, number>();
-  const rules: number[] = [];
-  const calmTimes: (Micros | null)[] = [];
-  const calmSequences: (number | null)[] = [];
-  for (const { memory } of states) {
-    const packed = packMemory(memory);
-    const text = texts.get(packed.rules) ?? texts.size + 1;
-    texts.set(packed.rules, text);
-    rules.push(text);
-    calmTimes.push(packed.calmTime);
-    calmSequences.push(packed.calmSequence);
-  }
+  const { columns, texts } = stateLists(states);
   const result = await tx.unsafe(
     `INSERT INTO device_state AS d (${COLUMNS})
     SELECT user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at,
       t.rules, calm_time, calm_sequence
-    FROM unnest(
-      ${textLiteral(states.map(({ userId }) => userId))}::text[],
-      ${textLiteral(states.map(({ deviceId }) => deviceId))}::text[],
-      ${plain(states.map(({ partition }) => partition))}::integer[],
-      ${plain(states.map(({ version }) => version))}::bigint[],
-      ${times(states.map(({ firstSeenAt }) => firstSeenAt))}::timestamptz[],
-      ${times(states.map(({ newestTime }) => newestTime))}::timestamptz[],
-      ${times(states.map(({ lastArrivalAt }) => lastArrivalAt))}::timestamptz[],
-      ${plain(rules)}::integer[], ${times(calmTimes)}::timestamptz[],
-      ${plain(calmSequences)}::bigint[]
-    ) AS r(user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at,
+    FROM unnest(${columns}) AS r(user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at,
       text, calm_time, calm_sequence)
-    JOIN unnest(${textLiteral([...texts.keys()])}::jsonb[]) WITH ORDINALITY AS t(rules, text) USING (text)
+    JOIN unnest(${texts}) WITH ORDINALITY AS t(rules, text) USING (text)
     ORDER BY user_id COLLATE "C", device_id COLLATE "C"
     ON CONFLICT (user_id, device_id) DO UPDATE SET
       partition = excluded.partition, version = excluded.version,
@@ -130,20 +108,6 @@ export async function saveDeviceStates(
     WHERE d.version = excluded.version - 1`,
   );
   return result.count === states.length;
-}
-
-function textLiteral(values: readonly string[]): string {
-  return literal(textArray(values));
-}
-
-function plain(values: readonly (number | null)[]): string {
-  return `'{${values.map((value) => value ?? 'NULL').join(',')}}'`;
-}
-
-/** A time has no comma, brace or blank, and needs no quotes. */
-function times(values: readonly (Micros | null)[]): string {
-  const texts = values.map((value) => (value === null ? 'NULL' : formatMicros(value)));
-  return `'{${texts.join(',')}}'`;
 }
 
 export function deviceStateOf(row: DeviceStateRow): DeviceState {

@@ -8,8 +8,11 @@ export async function setLocalTimeouts(
   tx: TransactionSql,
   ms: number = STATEMENT_TIMEOUT_MS,
 ): Promise<void> {
-  await tx.unsafe(
-    `SET LOCAL statement_timeout = ${ms}; SET LOCAL lock_timeout = ${ms};
-     SET LOCAL idle_in_transaction_session_timeout = ${ms}`,
-  );
+  await tx.unsafe(localTimeouts(ms));
+}
+
+/** The same as statements. */
+export function localTimeouts(ms: number = STATEMENT_TIMEOUT_MS): string {
+  return `SET LOCAL statement_timeout = ${ms}; SET LOCAL lock_timeout = ${ms};
+     SET LOCAL idle_in_transaction_session_timeout = ${ms}`;
 }

@@ -6,5 +6,8 @@ import type { TransactionSql } from './connection.ts';
  * table of some thousands.
  */
 export async function planByIndex(tx: TransactionSql): Promise<void> {
-  await tx.unsafe('SET LOCAL enable_seqscan = off');
+  await tx.unsafe(PLAN_BY_INDEX);
 }
+
+/** The same as a statement. */
+export const PLAN_BY_INDEX = 'SET LOCAL enable_seqscan = off';

@@ -10,8 +10,9 @@ import type { DeviceState } from './device-state.ts';
 import { errorCode, failureKind } from './failure.ts';
 import { insertStatement } from './insert-readings.ts';
 import { literal } from './literal.ts';
-import { STATEMENT_TIMEOUT_MS } from './local-timeouts.ts';
+import { localTimeouts } from './local-timeouts.ts';
 import { RULES_LOCK_TIMEOUT_MS } from './lock-rule-versions.ts';
+import { PLAN_BY_INDEX } from './plan-by-index.ts';
 import type { PointTypes } from './point-columns.ts';
 import { saveStatesStatement } from './save-states-statement.ts';
 import { textArray } from './text-array.ts';
@@ -50,7 +51,9 @@ export async function writeAtOnce(
 ): Promise<AlertEvent[] | null> {
   const { readings, states, transitions } = batch;
   const statements = [
-    LOCAL_SETTINGS,
+    // LOCAL to the transaction that a message of several statements is.
+    localTimeouts(),
+    PLAN_BY_INDEX,
     beginStatement(batch),
     states.length > 0 && saveStatesStatement(states),
     alertsStatement(transitions, batch.held),
@@ -67,17 +70,6 @@ export async function writeAtOnce(
     throw error;
   }
 }
-
-/** LOCAL to the transaction that a message of several statements is. */
-const LOCAL_SETTINGS = [
-  `statement_timeout = ${STATEMENT_TIMEOUT_MS}`,
-  `lock_timeout = ${STATEMENT_TIMEOUT_MS}`,
-  `idle_in_transaction_session_timeout = ${STATEMENT_TIMEOUT_MS}`,
-  // As in planByIndex.
-  'enable_seqscan = off',
-]
-  .map((setting) => `SET LOCAL ${setting}`)
-  .join(';');
 
 function beginStatement({ log, from, to, readings, ruleVersions }: SmallBatch): string {
   const times = readings.map(({ reading }) => reading.time);
