@@ -56,6 +56,7 @@ export async function runEngine(options: {
       source: log.source(),
       sql,
       openSql: () => connect(url, { max: 2 }),
+      openGroupSql: () => connect(url, { max: 1 }),
       rules,
       tail: { committed: () => {} },
       model,

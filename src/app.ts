@@ -202,6 +202,7 @@ async function startEngine(
       source: log.source,
       sql: database.sql,
       openSql: database.openLane,
+      openGroupSql: database.openGroup,
       rules,
       tail,
       deadLetters: log.deadLetters,

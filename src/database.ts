@@ -17,6 +17,8 @@ export interface Database {
   /** For what follows the database: short statements, one after the other, day and night. */
   followSql: Sql;
   openLane(): Sql;
+  /** The connection that lanes share. */
+  openGroup(): Sql;
   /** One connection straight to the database, past a pooler, that is never renewed. */
   openSession(onNotify?: NotifyListener): Sql;
 }
@@ -25,6 +27,8 @@ export interface Database {
 const REQUEST_ANSWER_MS = 70_000;
 /** A change of rules ends by the server's clock at 10 s. */
 const FOLLOW_ANSWER_MS = 15_000;
+/** Lanes wait for it, and have connections of their own. */
+const GROUP_ANSWER_MS = 5_000;
 
 /** @throws StartError where the database is away, refuses the login, or can't be used */
 export async function startDatabase(around: Surroundings): Promise<Database> {
@@ -63,7 +67,13 @@ export async function startDatabase(around: Surroundings): Promise<Database> {
     await session.end({ timeout: 1 });
   }
   const openLane = () => connect(url, { max: 2, applicationName: 'pulsegraph-lane' });
-  return { url, sql, followSql, openLane, openSession };
+  const openGroup = () =>
+    connect(url, {
+      max: 1,
+      applicationName: 'pulsegraph-lanes',
+      answerWithinMs: GROUP_ANSWER_MS,
+    });
+  return { url, sql, followSql, openLane, openGroup, openSession };
 }
 
 /** What it is about a database that can't be used, where that is no fault of ours. */

@@ -8,6 +8,7 @@ import { createPartitionMaker } from '../store/partitions.ts';
 import type { BatchPolicy } from './batch.ts';
 import type { DeadLetterSink } from './commit.ts';
 import { createDecoder } from './decode.ts';
+import { createGroupCommit } from './group-commit.ts';
 import { createLane, type Lane, type LaneDeps } from './lane.ts';
 import { createMeasures } from './measures.ts';
 import { createReadingFeed, type ReadingFeed } from './reading-feed.ts';
@@ -40,6 +41,8 @@ export interface EngineDeps {
   sql: Sql;
   /** Opens connections of a lane's own. */
   openSql: () => Sql;
+  /** Opens the one that lanes share for small batches. */
+  openGroupSql: () => Sql;
   rules: RuleBook;
   tail: Pick<AlertEventTail, 'committed'>;
   /** Told of dead letters that were committed, where they also go elsewhere. */
@@ -84,11 +87,13 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
   const lanes = new Map<number, { lane: Lane; ended: Promise<void> }>();
   const abandon = new AbortController();
   const { openSql, deadLetters } = deps;
+  const group = createGroupCommit({ openSql: deps.openGroupSql, model, logger });
   const logPartitions = () => source.partitions();
   const shared = {
     decode,
     rules,
     openSql,
+    group,
     partitions,
     logPartitions,
     model,
@@ -141,6 +146,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
     done.abort();
     clearTimeout(timer);
     feed.close();
+    await group.close();
     await source.close();
   }
 

@@ -26,6 +26,7 @@ import {
 } from './batch.ts';
 import { commitBatch, type DeadLetterSink } from './commit.ts';
 import type { Decode } from './decode.ts';
+import type { GroupCommit } from './group-commit.ts';
 import { createKnownStates } from './known-states.ts';
 import type { Measures } from './measures.ts';
 import { createPersistentWriter } from './persist.ts';
@@ -52,6 +53,8 @@ export interface LaneDeps {
   };
   /** Opens the lane's own connections, so that a hung one is given up without harm to others. */
   openSql: () => Sql;
+  /** Where its small batches are written with those of other lanes. */
+  group?: GroupCommit | undefined;
   partitions: PartitionMaker;
   /** How many partitions the log has. @throws LogUnavailable */
   logPartitions: () => Promise<number>;

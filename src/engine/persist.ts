@@ -7,6 +7,7 @@ import { STATEMENT_TIMEOUT_MS } from '../store/local-timeouts.ts';
 import type { PartitionMaker } from '../store/partitions.ts';
 import type { LogPartition, Watermark } from '../store/watermark.ts';
 import type { Batch } from './batch.ts';
+import type { GroupCommit } from './group-commit.ts';
 import type { Refusals } from './refusals.ts';
 import { backoffMs, sleep, withDeadline } from './retry.ts';
 import { RewindError } from './rewind.ts';
@@ -34,7 +35,13 @@ export interface PersistentWriter {
 const DEADLINE_MS = 2 * STATEMENT_TIMEOUT_MS;
 
 export function createPersistentWriter(
-  deps: { openSql: () => Sql; model: Model; partitions: PartitionMaker; logger: Logger },
+  deps: {
+    openSql: () => Sql;
+    group?: GroupCommit | undefined;
+    model: Model;
+    partitions: PartitionMaker;
+    logger: Logger;
+  },
   options: {
     log: LogPartition;
     smallRows?: number | undefined;
@@ -44,14 +51,14 @@ export function createPersistentWriter(
     onWaiting: (problem: string | null) => void;
   },
 ): PersistentWriter {
-  const { model, partitions, logger } = deps;
+  const { group, model, partitions, logger } = deps;
   const { log, smallRows, refusals } = options;
   let sql = deps.openSql();
   let writer = newWriter();
   let partitionWasMissing = false;
 
   function newWriter() {
-    return createWriter({ sql, model, partitions }, { log, smallRows });
+    return createWriter({ sql, group, model, partitions }, { log, smallRows });
   }
 
   /**

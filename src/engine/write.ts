@@ -21,6 +21,7 @@ import { appendAlertEvents, writeAlerts } from '../store/write-alerts.ts';
 import { type SmallBatch, writeAtOnce } from '../store/write-at-once.ts';
 import { writeDeadLetters } from '../store/write-dead-letters.ts';
 import { type Batch, isInterruption } from './batch.ts';
+import type { GroupCommit } from './group-commit.ts';
 import { RewindError } from './rewind.ts';
 import { createRuleLock, HeldRulesError } from './rule-lock.ts';
 
@@ -44,7 +45,13 @@ const SMALL_ROWS = 100;
 const BATCHES_THE_LONG_WAY = 20;
 
 export function createWriter(
-  deps: { sql: Sql; model: Model; partitions: PartitionMaker },
+  deps: {
+    sql: Sql;
+    model: Model;
+    partitions: PartitionMaker;
+    /** Where small batches are tried first. */
+    group?: Pick<GroupCommit, 'write'> | undefined;
+  },
   options: {
     log: LogPartition;
     /** A batch of so many readings at the most goes in one message. Default 100. */
@@ -52,7 +59,7 @@ export function createWriter(
   },
 ): Writer {
   const { log, smallRows = SMALL_ROWS } = options;
-  const { sql, model, partitions } = deps;
+  const { sql, model, partitions, group } = deps;
   const ruleLock = createRuleLock(sql);
   let insertsLeft = 0;
   let longWaysLeft = 0;
@@ -65,13 +72,19 @@ export function createWriter(
     const lockRules = users.size > 0 && ruleLock.isWorthATry();
     const rulesAreFree = users.size === 0 || lockRules;
     const small = rulesAreFree ? smallBatch(batch, watermark, users) : null;
-    const events = small && (await writeAtOnce(sql, model, points, small));
+    const events = small && (await writeSmall(small, points));
     if (events) {
       if (lockRules) ruleLock.obtained();
       return events;
     }
     if (small) longWaysLeft = BATCHES_THE_LONG_WAY;
     return await writeInSteps(batch, watermark, { users, lockRules, points });
+  }
+
+  /** @returns null where it has to go the long way */
+  async function writeSmall(small: SmallBatch, points: PointTypes): Promise<AlertEvent[] | null> {
+    const together = group && (await group.write(small));
+    return together ?? (await writeAtOnce(sql, [small], { model, points }));
   }
 
   /** What one message would say; null where the batch goes the long way. */

@@ -12,7 +12,7 @@ export async function setLocalTimeouts(
 }
 
 /** The same as statements. */
-export function localTimeouts(ms: number = STATEMENT_TIMEOUT_MS): string {
-  return `SET LOCAL statement_timeout = ${ms}; SET LOCAL lock_timeout = ${ms};
+export function localTimeouts(ms: number = STATEMENT_TIMEOUT_MS, lockMs: number = ms): string {
+  return `SET LOCAL statement_timeout = ${ms}; SET LOCAL lock_timeout = ${lockMs};
      SET LOCAL idle_in_transaction_session_timeout = ${ms}`;
 }

@@ -10,4 +10,5 @@ export async function planByIndex(tx: TransactionSql): Promise<void> {
 }
 
 /** The same as a statement. */
-export const PLAN_BY_INDEX = 'SET LOCAL enable_seqscan = off';
+export const PLAN_BY_INDEX =
+  'SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off';

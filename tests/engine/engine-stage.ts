@@ -123,9 +123,12 @@ export async function engineStage(
         read += records;
       }),
     );
-    const openSql = () => connect(how.laneUrl ?? db.url, { max: 2, applicationName: 'lane' });
+    const openLane = (max: number) =>
+      connect(how.laneUrl ?? db.url, { max, applicationName: 'lane', answerWithinMs: 5_000 });
+    const openSql = () => openLane(2);
+    const openGroupSql = () => openLane(1);
     const engine = createEngine(
-      { source, sql: pool, openSql, rules, tail, model, logger },
+      { source, sql: pool, openSql, openGroupSql, rules, tail, model, logger },
       { ...OPTIONS, ...how.options },
     );
     await engine.start();

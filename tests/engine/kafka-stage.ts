@@ -48,9 +48,10 @@ export async function kafkaStage(options: {
     await rules.start();
     await tail.start();
     const openSql = () => connect(db.url, { max: 2, applicationName: 'lane' });
+    const openGroupSql = () => connect(db.url, { max: 1, applicationName: 'lane' });
     const source = log.source({ metadataMaxAgeMs: 300, logger });
     const engine = createEngine(
-      { source, sql: pool, openSql, rules, tail, deadLetters, model, logger },
+      { source, sql: pool, openSql, openGroupSql, rules, tail, deadLetters, model, logger },
       { ...OPTIONS },
     );
     await engine.start();

@@ -78,7 +78,7 @@ async function batchOf(n: number, what: Partial<SmallBatch> = {}): Promise<Small
 }
 
 const write = async (n: number, what: Partial<SmallBatch> = {}) =>
-  await writeAtOnce(lane, model, NO_POINTS, await batchOf(n, what));
+  await writeAtOnce(lane, [await batchOf(n, what)], { model, points: NO_POINTS });
 
 async function counts() {
   const [row] = await db.sql`SELECT (SELECT count(*) FROM raw_telemetry) AS readings,

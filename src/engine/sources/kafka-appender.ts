@@ -38,6 +38,11 @@ const LIMITS: RoundLimits = {
 };
 /** While two requests are under way the messages behind them gather. */
 const MAX_ROUNDS = 2;
+/**
+ * A request is not sent sooner behind the one before: a broker works on a request, not on the
+ * messages in it. Kafka's own producer waits 5 ms (linger.ms), also where nothing came before.
+ */
+const SPACING_MS = 4;
 const CLOSE_DEADLINE_MS = 5_000;
 /** A producer of kafkajs that failed so often in a row is replaced by a new one. */
 const FAILURES_OF_A_PRODUCER = 3;
@@ -68,6 +73,7 @@ export async function openKafkaAppender(options: KafkaAppenderOptions): Promise<
   let fault: string | null = null;
   let appended = 0;
   let woken = false;
+  let nextRoundMs = 0;
 
   const refresh = setInterval(() => {
     admin.partitions().then(
@@ -82,17 +88,21 @@ export async function openKafkaAppender(options: KafkaAppenderOptions): Promise<
   function wake(): void {
     if (woken) return;
     woken = true;
-    // Not at once: what comes in the same turn of the event loop goes together.
-    setImmediate(() => {
+    const send = () => {
       woken = false;
       sendRounds();
-    });
+    };
+    const waitMs = nextRoundMs - performance.now();
+    if (waitMs > 0) setTimeout(send, waitMs);
+    // Not at once: what comes in the same turn of the event loop goes together.
+    else setImmediate(send);
   }
 
   function sendRounds(): void {
     while (rounds.size < MAX_ROUNDS) {
       const round = queue.take(LIMITS);
       if (round.length === 0) return;
+      nextRoundMs = performance.now() + SPACING_MS;
       const work = send(round).finally(() => {
         queue.release(round);
         rounds.delete(work);
