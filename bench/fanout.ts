@@ -53,7 +53,7 @@ async function* measure(cases: readonly string[], { quick }: Around): AsyncGener
     const one = CASES[name] as Case;
     const seconds = quick ? 3 : SECONDS;
     const plain = await run(await startPlain('alerts'), one, seconds);
-    const ours = await run(await startPulsegraph(FLEET, 'embedded'), one, seconds);
+    const ours = await run(await startPulsegraph(FLEET), one, seconds);
     const { p50: plainP50, p99: plainP99, cpu: plainCpu, rss: plainRss } = plain;
     yield { name, ...ours, plainP50, plainP99, plainCpu, plainRss };
   }

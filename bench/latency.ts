@@ -1,3 +1,5 @@
+import { startKafka } from '../tests/support/kafka.ts';
+import { SERVICE_JVM } from '../tests/support/kafka-node.ts';
 import { eventually } from '../tests/support/process.ts';
 import { cpuSecondsOf } from './cpu.ts';
 import { noKafkaNote } from './ingest-logs.ts';
@@ -13,7 +15,7 @@ const FLEET = { users: 11, devices: 1_000, crossing: 100 };
 const CONNECTIONS = 10;
 const SECONDS = 60;
 /** By then the compilers of the process and of Kafka have done most of their work. */
-const WARM_UP_SECONDS = 20;
+const WARM_UP_SECONDS = 40;
 const ARRIVED_WITHIN_MS = 30_000;
 
 const CASES = [
@@ -30,7 +32,7 @@ export const latencySuite: Suite = {
     `${RATE.toLocaleString('en')} readings a second over MQTT, of which 100 fire or resolve an ` +
     'alert, which is committed before it is sent. Milliseconds to the alert in the client, from ' +
     'the publish and from its PUBACK, by which the log has it on disk. The first ' +
-    `${WARM_UP_SECONDS} s are left out. Plain: the same broker, one comparison, the alert at ` +
+    `${WARM_UP_SECONDS} s are left out. Kafka has the JVM settings of its own script. Plain: the same broker, one comparison, the alert at ` +
     'once; no log, no database. CPU of the whole process by alert transition (each goes out on ' +
     'both) and by reading.',
   columns: [
@@ -69,7 +71,10 @@ async function* measure(cases: readonly string[], { quick }: Around): AsyncGener
       continue;
     }
     const fsync = measureFsync().p99;
-    const result = await run(await startPulsegraph(FLEET, log), seconds);
+    const kafka = log === 'Kafka' ? await startKafka(SERVICE_JVM) : null;
+    const result = await startPulsegraph(FLEET, kafka?.brokers)
+      .then((target) => run(target, seconds))
+      .finally(() => kafka?.close());
     const { cpuAlert, cpuReading } = result;
     for (const name of wanted) {
       const way = name.endsWith('MQTT') ? 'MQTT' : 'WebSocket';

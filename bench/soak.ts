@@ -49,7 +49,7 @@ async function* measure(
     const rate = quick ? RATE / 5 : RATE;
     // The plain one has nothing that could grow.
     const plain = await run(await startPlain('alerts'), rate, Math.min(1, soakMinutes));
-    const ours = await run(await startPulsegraph(FLEET, 'embedded'), rate, soakMinutes);
+    const ours = await run(await startPulsegraph(FLEET), rate, soakMinutes);
     yield { name, minutes: soakMinutes, ...ours, plainEnd: plain.end, plainCpu: plain.cpu };
   }
 }

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { type Settings, startTestApp } from '../tests/support/app.ts';
-import { testKafka } from '../tests/support/kafka.ts';
 import { eventually } from '../tests/support/process.ts';
 import { alertKey, type Fleet, THRESHOLD, userIds } from './readings.ts';
 
@@ -37,11 +36,10 @@ const RULES_APPLY_MS = 1_000;
 
 let topics = 0;
 
-/** The real process, with the threshold as each user's rule. */
-export async function startPulsegraph(fleet: Fleet, log: 'embedded' | 'Kafka'): Promise<Target> {
+/** The real process, with the threshold as each user's rule, on the embedded log or on Kafka. */
+export async function startPulsegraph(fleet: Fleet, brokers?: string[]): Promise<Target> {
   const settings: Settings = {};
-  if (log === 'Kafka') {
-    const { brokers } = await testKafka();
+  if (brokers !== undefined) {
     const name = `bench-app-${process.pid}-${++topics}`;
     Object.assign(settings, { KAFKA_BROKERS: brokers.join(), KAFKA_TOPIC: name });
     Object.assign(settings, { KAFKA_DLQ_TOPIC: `${name}-dlq`, KAFKA_GROUP_ID: name });

@@ -57,11 +57,11 @@ export function createGroupCommit(deps: {
   }
 
   function nextGroup(): Waiting[] {
-    let readings = 0;
-    const end = waiting.findIndex(
-      ({ batch }) => (readings += batch.readings.length) >= MAX_READINGS,
-    );
-    return waiting.splice(0, end === -1 ? waiting.length : end + 1);
+    let count = 0;
+    for (let readings = 0; count < waiting.length && readings < MAX_READINGS; count++) {
+      readings += (waiting[count] as Waiting).batch.readings.length;
+    }
+    return waiting.splice(0, count);
   }
 
   async function commit(batches: SmallBatch[]): Promise<AlertEvent[] | null> {

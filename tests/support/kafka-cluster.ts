@@ -4,6 +4,7 @@ import {
   type KafkaNode,
   makeNodeFolder,
   newClusterId,
+  quickJvm,
 } from './kafka-node.ts';
 
 /** Three brokers of real Apache Kafka in KRaft mode, each a controller too, on loopback. */
@@ -39,7 +40,7 @@ export async function startKafkaBrokers(): Promise<KafkaBrokers> {
     for (const { id, port, controller } of members) {
       const folder = makeNodeFolder();
       const properties = brokerProperties({ folder, id, port, controller, voters });
-      nodes.set(id, createKafkaNode({ folder, properties, clusterId, port, heapMb: 256 }));
+      nodes.set(id, createKafkaNode({ folder, properties, clusterId, port, jvm: quickJvm(256) }));
     }
     await Promise.all([...nodes.values()].map((node) => node.start()));
   } catch (error) {

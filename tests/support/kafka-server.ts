@@ -6,6 +6,7 @@ import {
   type KafkaNode,
   makeNodeFolder,
   newClusterId,
+  quickJvm,
   run,
 } from './kafka-node.ts';
 
@@ -21,7 +22,7 @@ export interface KafkaServer extends KafkaNode {
   caFile: string;
 }
 
-export async function createKafkaServer(): Promise<KafkaServer> {
+export async function createKafkaServer(jvm = quickJvm(512)): Promise<KafkaServer> {
   const folder = makeNodeFolder();
   const [plain, sasl, tls, controller] = (await freePorts(4)) as [number, number, number, number];
   const caFile = makeCertificate(folder);
@@ -30,7 +31,7 @@ export async function createKafkaServer(): Promise<KafkaServer> {
     properties: serverProperties({ folder, plain, sasl, tls, controller }),
     clusterId: newClusterId(),
     port: plain,
-    heapMb: 512,
+    jvm,
     formatWith: scramUsers(),
   });
   return {

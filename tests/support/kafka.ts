@@ -38,8 +38,9 @@ export async function stopTestKafka(): Promise<void> {
   await kafka?.close();
 }
 
-async function startKafka(): Promise<TestKafka & { close(): Promise<void> }> {
-  const server = canRunKafka() ? await createKafkaServer() : null;
+/** One of one's own, to be closed; where KAFKA_BROKERS names somebody's, it is that. */
+export async function startKafka(jvm?: string[]): Promise<TestKafka & { close(): Promise<void> }> {
+  const server = canRunKafka() ? await createKafkaServer(jvm) : null;
   if (server === null && !external) throw new Error('no Kafka: install Java and Maven');
   try {
     await server?.start();
