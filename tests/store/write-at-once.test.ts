@@ -1,19 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
-import type { Fired, Transition } from '../../src/domain/alert.ts';
-import type { Rule } from '../../src/domain/rule.ts';
 import { model } from '../../src/model.ts';
 import { connect, type Sql } from '../../src/store/connection.ts';
-import type { DeviceState } from '../../src/store/device-state.ts';
-import { createPartitionMaker } from '../../src/store/partitions.ts';
 import { NO_POINTS } from '../../src/store/point-columns.ts';
-import { lockWatermark, readWatermark } from '../../src/store/watermark.ts';
+import { readWatermark } from '../../src/store/watermark.ts';
 import { type SmallBatch, writeAtOnce } from '../../src/store/write-at-once.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
+import { counts as countsIn, makeReady, START, smallBatches, TIMES } from './small-batches.ts';
 
-const LOG = { logId: 'log', topic: 'topic', partition: 3 };
-const START = Date.UTC(2024, 4, 1) * 1_000;
-const TIMES = { coveredAt: START + 9, flowingSince: START };
-const RULE = { key: 'temperature', operator: '>', threshold: 80, message: 'hot' };
+const ann = smallBatches(3, 'ann');
+const { log: LOG, ruleVersions, stateOf, fired, resolved, batchOf } = ann;
 
 let db: TestDatabase;
 /** One connection, as a session's settings and plans are looked at. */
@@ -21,89 +16,32 @@ let lane: Sql;
 beforeEach(async () => {
   db = await testDatabase();
   lane = connect(db.url, { max: 1 });
-  await createPartitionMaker(db.sql, model).ensure([START]);
-  await lockWatermark(db.sql, LOG);
-  await db.sql.begin(async (tx) => {
-    // Past the triggers, which would have the rules reviewed first.
-    await tx`SET LOCAL session_replication_role = replica`;
-    await tx`INSERT INTO user_configs (user_id, rules, version, accepted_version, reviewed_version)
-      VALUES ('ann', '[]', 4, 4, 4)`;
-  });
+  await makeReady(db.sql, ann);
 });
 afterEach(async () => {
   await lane.end({ timeout: 1 });
   await db.drop();
 });
 
-const stateOf = (deviceId: string, version: number): DeviceState => ({
-  ...{ userId: 'ann', deviceId, partition: LOG.partition, version },
-  ...{ firstSeenAt: START, newestTime: START + version, lastArrivalAt: START },
-  memory: { version: 4, rules: {} },
-});
-
-const fired = (n: number): Fired => ({
-  ...{ type: 'FIRED', eventId: `e${n}`, alertId: `a${n}`, userId: 'ann', deviceId: 'd1' },
-  rule: { ...RULE, id: 'hot', severity: 'WARNING' } as Rule,
-  ...{ ruleVersion: 4, message: 'hot', value: 90.5, time: START + n, holdingSince: START + n },
-  ...{ eventTime: START + n, sequenceId: n },
-  evidence: { partition: LOG.partition, offset: n, arrival: START },
-});
-
-const resolved = (n: number): Transition =>
-  ({
-    ...{ type: 'RESOLVED', eventId: `r${n}`, alertId: `a${n}`, userId: 'ann', deviceId: 'd1' },
-    ...{ ruleId: 'hot', value: 20, time: START + n + 1, reason: 'CLEARED' },
-  }) as Transition;
-
-/** Its n-th: one reading of each of two devices, and what is given. */
-async function batchOf(n: number, what: Partial<SmallBatch> = {}): Promise<SmallBatch> {
-  const readings = ['d2', 'd1'].map((deviceId) => ({
-    reading: {
-      ...{ userId: 'ann', deviceId, time: START + n, sequenceId: n, extra: null },
-      columns: { temperature: 90.5, battery: null },
-    },
-    extraText: deviceId === 'd1' ? '{"pressure":100.10}' : null,
-  }));
-  return {
-    log: LOG,
-    from: { ...TIMES, offset: n - 2 },
-    to: { ...TIMES, offset: n - 1 },
-    readings,
-    states: [stateOf('d2', n), stateOf('d1', n)],
-    transitions: [],
-    held: [],
-    ruleVersions: new Map(),
-    ...what,
-  };
-}
-
 const write = async (n: number, what: Partial<SmallBatch> = {}) =>
-  await writeAtOnce(lane, [await batchOf(n, what)], { model, points: NO_POINTS });
+  await writeAtOnce(lane, [batchOf(n, what)], { model, points: NO_POINTS });
 
-async function counts() {
-  const [row] = await db.sql`SELECT (SELECT count(*) FROM raw_telemetry) AS readings,
-    (SELECT sum(version) FROM device_state) AS versions, (SELECT count(*) FROM alerts) AS alerts,
-    (SELECT count(*) FROM alert_events) AS events,
-    (SELECT max(watermark) FROM watermarks) AS watermark`;
-  const { readings, versions, alerts, events, watermark } = row as Record<string, unknown>;
-  return [readings, versions, alerts, events, watermark].map(Number);
-}
+const counts = () => countsIn(db.sql);
 
 test('all of a batch is written, and its events are given', async () => {
-  const ruleVersions = new Map([['ann', 4]]);
   expect(await write(1)).toEqual([]);
   const events = await write(2, { transitions: [fired(2)], ruleVersions });
   expect(events).toMatchObject([
-    { id: 'e2', type: 'FIRED', status: 'FIRING', deviceId: 'd1', value: 90.5, time: START + 2 },
+    { id: 'ann e2', type: 'FIRED', status: 'FIRING', deviceId: 'd1', value: 90.5, time: START + 2 },
   ]);
-  const held = [{ alertId: 'a2', lastSeenAt: START + 3, value: 91 }];
+  const held = [{ alertId: 'ann a2', lastSeenAt: START + 3, value: 91 }];
   expect(await write(3, { held: held as never })).toEqual([]);
   const [moved] = await db.sql`SELECT last_seen_at, value FROM alerts`;
   expect(Object.values(moved as object)).toEqual([START + 3, 91]);
   const more = await write(4, { transitions: [resolved(2), fired(4)], ruleVersions });
   expect(more?.map(({ id, seq }) => [id, seq])).toEqual([
-    ['r2', 2],
-    ['e4', 3],
+    ['ann r2', 2],
+    ['ann e4', 3],
   ]);
   expect(await counts()).toEqual([8, 8, 2, 3, 3]);
   const rows = await db.sql`SELECT status FROM alerts ORDER BY id`;
@@ -122,7 +60,7 @@ test('its settings end with it', async () => {
 });
 
 test('readings that are there already stay as they are', async () => {
-  const { readings } = await batchOf(1);
+  const { readings } = batchOf(1);
   await write(1);
   await db.sql`UPDATE raw_telemetry SET temperature = 1`;
   expect(await write(2, { readings })).toEqual([]);
@@ -131,7 +69,7 @@ test('readings that are there already stay as they are', async () => {
 });
 
 describe('is refused, and nothing of it written:', () => {
-  const transition = { transitions: [fired(2)], ruleVersions: new Map([['ann', 4]]) };
+  const transition = { transitions: [fired(2)], ruleVersions };
 
   const refusals: Record<string, [Partial<SmallBatch>, (() => Promise<unknown>)?]> = {
     'the watermark moved': [transition, () => db.sql`UPDATE watermarks SET watermark = 7`],
@@ -191,7 +129,6 @@ test('rules that are never there have version 0, those deleted that of their del
 });
 
 test('seq is in commit order: a batch waits for whoever appends, and then sees its seq', async () => {
-  const ruleVersions = new Map([['ann', 4]]);
   const held = Promise.withResolvers<void>();
   const done = Promise.withResolvers<void>();
   const holder = db.sql.begin(async (tx) => {
