@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { AlertEvent } from '../domain/alert.ts';
 import type { Model } from '../domain/model.ts';
 import type { Sql } from '../store/connection.ts';
+import { failureKind } from '../store/failure.ts';
 import { type PointTypes, readPointTypes } from '../store/point-columns.ts';
 import { type Patience, type SmallBatch, writeAtOnce } from '../store/write-at-once.ts';
 
@@ -27,7 +28,7 @@ interface Waiting {
 
 /** Short: what holds up one batch holds up all that are written with it. */
 const PATIENCE: Patience = { statementMs: 3_000, lockMs: 500, rulesMs: 100 };
-/** After a failure that is no batch's fault each goes alone for so long. */
+/** After an outage each goes alone for so long. */
 const REST_MS = 1_000;
 /** A group ends with the batch that brings it there. */
 const MAX_READINGS = 1_000;
@@ -44,6 +45,9 @@ export function createGroupCommit(deps: {
   const waiting: Waiting[] = [];
   let isWriting = false;
   let restsUntil = 0;
+  /** In a row. */
+  let failures = 0;
+  let closed = false;
 
   async function writeAll(): Promise<void> {
     isWriting = true;
@@ -67,10 +71,15 @@ export function createGroupCommit(deps: {
   async function commit(batches: SmallBatch[]): Promise<AlertEvent[] | null> {
     try {
       points ??= await readPointTypes(sql, model);
-      return await writeAtOnce(sql, batches, { model, points, patience: PATIENCE });
+      const events = await writeAtOnce(sql, batches, { model, points, patience: PATIENCE });
+      failures = 0;
+      return events;
     } catch (error) {
-      logger.warn({ err: error }, 'batches are written one by one for a second');
+      // Of any other error whoever has the batch at fault will hear.
+      if (closed || failureKind(error) !== 'outage') return null;
+      if (failures++ === 0) logger.warn({ err: error }, 'each lane writes its batches alone');
       restsUntil = performance.now() + REST_MS;
+      for (const { resolve } of waiting.splice(0)) resolve(null);
       // The client's pool waits ever longer before it connects again.
       sql.end({ timeout: 0 }).catch(() => {});
       sql = deps.openSql();
@@ -80,13 +89,16 @@ export function createGroupCommit(deps: {
 
   return {
     write(batch) {
-      if (performance.now() < restsUntil) return Promise.resolve(null);
+      if (closed || performance.now() < restsUntil) return Promise.resolve(null);
       return new Promise((resolve) => {
         waiting.push({ batch, resolve });
         if (!isWriting) void writeAll();
       });
     },
-    close: () => sql.end({ timeout: 0 }),
+    close() {
+      closed = true;
+      return sql.end({ timeout: 0 });
+    },
   };
 }
 

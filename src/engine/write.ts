@@ -100,7 +100,7 @@ export function createWriter(
     const ruleVersions = new Map<string, number>();
     for (const userId of users) ruleVersions.set(userId, batch.ruleVersions.get(userId) ?? -1);
     const states = [...batch.devices.values()];
-    return { log, from, to, readings, states, transitions, held: held.values(), ruleVersions };
+    return { log, from, to, readings, states, transitions, held: [...held.values()], ruleVersions };
   }
 
   async function writeInSteps(

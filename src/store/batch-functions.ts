@@ -13,7 +13,12 @@ export function batchFunctions(alertSeq: number): string {
 
 ${SAVE_STATES}
 
-${WRITE_ALERTS}
+${alertFunctions(alertSeq)}`;
+}
+
+/** Those of them that join alerts. */
+export function alertFunctions(alertSeq: number): string {
+  return `${WRITE_ALERTS}
 
 ${appendEvents(alertSeq)}`;
 }
@@ -24,7 +29,7 @@ const BEGIN_BATCH = `
 -- Moves a partition's watermark and takes its row lock; then locks the rules of users against
 -- change. Refuses where the watermark, or the version of one's rules, is not where the lane left
 -- it, and a reading that is older than the rollups, which wants a mark.
-CREATE FUNCTION pulsegraph_begin_batch(
+CREATE OR REPLACE FUNCTION pulsegraph_begin_batch(
   in_log text, in_topic text, in_partition integer, moved_from bigint, moved_to bigint,
   covered timestamptz, flowing timestamptz, oldest timestamptz,
   users text[], versions integer[], rules_timeout text
@@ -55,7 +60,7 @@ END $$;`;
 
 const SAVE_STATES = `
 -- The states of devices, each with a version one above the one it was read at; else it refuses.
-CREATE FUNCTION pulsegraph_save_states(
+CREATE OR REPLACE FUNCTION pulsegraph_save_states(
   users text[], devices text[], partitions integer[], versions bigint[],
   first_seen timestamptz[], newest timestamptz[], last_arrivals timestamptz[],
   places integer[], calm_times timestamptz[], calm_sequences bigint[], texts jsonb[]
@@ -85,7 +90,7 @@ const WRITE_ALERTS = `
 -- New episodes, and those that were moved or ended; each a JSON array, or null. What is there
 -- already stays as it is. Those whose rule is snoozed on their device are muted: their snoozes are
 -- locked, before any alert, so that nobody ends one without seeing what it has muted.
-CREATE FUNCTION pulsegraph_write_alerts(fired json, held json, resolved json)
+CREATE OR REPLACE FUNCTION pulsegraph_write_alerts(fired json, held json, resolved json)
 RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
@@ -110,16 +115,20 @@ BEGIN
     ORDER BY id
     ON CONFLICT DO NOTHING;
   END IF;
+  -- By the array of ids, and past the index of those that fire: what a session has planned for a
+  -- few alerts reads all of many by either.
   IF held IS NOT NULL THEN
+    WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(held) AS r(
+      id text, last_seen_at timestamptz, value jsonb))
     UPDATE alerts a SET last_seen_at = r.last_seen_at, value = r.value
-    FROM json_to_recordset(held) AS r(id text, last_seen_at timestamptz, value jsonb)
-    WHERE a.id = r.id AND a.status = 'FIRING';
+    FROM r WHERE a.id = r.id AND a.id = ANY(ARRAY(SELECT id FROM r)) AND a.status <> 'RESOLVED';
   END IF;
   IF resolved IS NOT NULL THEN
+    WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(resolved) AS r(
+      id text, resolved_at timestamptz, reason text))
     UPDATE alerts a SET status = 'RESOLVED', resolved_at = r.resolved_at,
       resolve_reason = r.reason
-    FROM json_to_recordset(resolved) AS r(id text, resolved_at timestamptz, reason text)
-    WHERE a.id = r.id AND a.status = 'FIRING';
+    FROM r WHERE a.id = r.id AND a.id = ANY(ARRAY(SELECT id FROM r)) AND a.status <> 'RESOLVED';
   END IF;
 END $$;`;
 
@@ -127,11 +136,14 @@ const appendEvents = (alertSeq: number) => `
 -- Appends to the outbox, in the order of their position; what is there already, by id, stays as it
 -- is. Takes the lock that keeps seq in commit order, so it comes last in a transaction. Events are
 -- muted where their alerts are. Gives those that were not there.
-CREATE FUNCTION pulsegraph_append_events(events json)
+CREATE OR REPLACE FUNCTION pulsegraph_append_events(events json)
 RETURNS SETOF alert_events LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(${alertSeq});
-  RETURN QUERY INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id,
+  RETURN QUERY WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(events) AS r(
+    position integer, id text, alert_id text, type text, has_value boolean, value jsonb,
+    time timestamptz, actor text, snoozed_until timestamptz, traceparent text))
+  INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id,
     rule_id, severity, message, key, operator, threshold, value, time, started_at, actor,
     snoozed_until, muted, traceparent)
   SELECT nextval('alert_events_seq'), e.* FROM (
@@ -141,10 +153,9 @@ BEGIN
       CASE WHEN r.has_value THEN nullif(r.value, 'null') ELSE a.value END,
       coalesce(r.time, clock_timestamp()), a.started_at, r.actor, r.snoozed_until, a.muted,
       r.traceparent
-    FROM json_to_recordset(events) AS r(
-      position integer, id text, alert_id text, type text, has_value boolean, value jsonb,
-      time timestamptz, actor text, snoozed_until timestamptz, traceparent text)
-    JOIN alerts a ON a.id = r.alert_id
+    FROM r JOIN alerts a ON a.id = r.alert_id
+    -- As in pulsegraph_write_alerts.
+    WHERE a.id = ANY(ARRAY(SELECT alert_id FROM r))
     ORDER BY r.position) e
   ON CONFLICT (id) DO NOTHING
   RETURNING alert_events.*;

@@ -28,7 +28,7 @@ export interface SmallBatch {
   readings: readonly StoredReading[];
   states: readonly DeviceState[];
   transitions: readonly Transition[];
-  held: Iterable<Held>;
+  held: readonly Held[];
   /** The versions of the rules that must be in force, by user. */
   ruleVersions: ReadonlyMap<string, number>;
 }
@@ -66,7 +66,7 @@ export async function writeAtOnce(
   const readings = batches.flatMap((batch) => batch.readings);
   const states = batches.flatMap((batch) => batch.states);
   const transitions = batches.flatMap((batch) => batch.transitions);
-  const held = batches.flatMap((batch) => [...batch.held]);
+  const held = batches.flatMap((batch) => batch.held);
   const statements = [
     // LOCAL to the transaction that a message of several statements is.
     localTimeouts(patience.statementMs, patience.lockMs),

@@ -73,8 +73,7 @@ test(
   TIMEOUT_MS,
 );
 
-// A small batch gives what is held once only, as yet: src/engine/write.ts.
-test.failing(
+test(
   'an alert moves also where its batch is refused in a group, and then written alone',
   async () => {
     await sendAll({ at: 1, seq: 1, temperature: 90 });

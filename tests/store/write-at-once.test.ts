@@ -55,8 +55,30 @@ test('all of a batch is written, and its events are given', async () => {
 test('its settings end with it', async () => {
   await write(1);
   const [row] = await lane`SELECT current_setting('statement_timeout') AS statement,
-    current_setting('lock_timeout') AS lock, current_setting('enable_seqscan') AS seqscan`;
-  expect(row).toEqual({ statement: '0', lock: '0', seqscan: 'on' });
+    current_setting('lock_timeout') AS lock, current_setting('enable_seqscan') AS seqscan,
+    current_setting('plan_cache_mode') AS plans`;
+  expect(row).toEqual({ statement: '0', lock: '0', seqscan: 'on', plans: 'auto' });
+});
+
+test('what a session planned for a few alerts does not read all of many', async () => {
+  await db.sql`ALTER TABLE alerts SET (autovacuum_enabled = off)`;
+  const held = [{ alertId: 'ann a1', lastSeenAt: START, value: 91 }] as SmallBatch['held'];
+  const next = (n: number) => write(n, { transitions: [fired(n)], held, ruleVersions });
+  const rowsRead = async () => {
+    await lane`SELECT pg_stat_force_next_flush()`;
+    const [row] = await lane`SELECT seq_tup_read + idx_tup_fetch AS rows
+      FROM pg_stat_user_tables WHERE relname = 'alerts'`;
+    return Number(row?.rows);
+  };
+  for (let n = 1; n <= 10; n++) await next(n);
+  await db.sql.begin(async (tx) => {
+    await tx`INSERT INTO alerts SELECT (jsonb_populate_record(a, jsonb_build_object('id', n))).*
+      FROM alerts a, generate_series(1, 5000) n WHERE a.id = 'ann a1'`;
+    await tx`SELECT pg_stat_force_next_flush()`;
+  });
+  const before = await rowsRead();
+  await next(11);
+  expect((await rowsRead()) - before).toBeLessThan(20);
 });
 
 test('readings that are there already stay as they are', async () => {
