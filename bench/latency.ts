@@ -32,8 +32,8 @@ export const latencySuite: Suite = {
     `${RATE.toLocaleString('en')} readings a second over MQTT, of which 100 fire or resolve an ` +
     'alert, which is committed before it is sent. Milliseconds to the alert in the client, from ' +
     'the publish and from its PUBACK, by which the log has it on disk. The first ' +
-    `${WARM_UP_SECONDS} s are left out. Kafka has the JVM settings of its own script. Plain: the same broker, one comparison, the alert at ` +
-    'once; no log, no database. CPU of the whole process by alert transition (each goes out on ' +
+    `${WARM_UP_SECONDS} s are left out. Kafka has the JVM settings of its own script. ` +
+    'Plain: the same broker, one comparison, the alert at once; no log, no database. CPU of the whole process by alert transition (each goes out on ' +
     'both) and by reading.',
   columns: [
     { key: 'p50', title: 'from MQTT p50', digits: 1 },

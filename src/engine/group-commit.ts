@@ -9,8 +9,8 @@ import { type Patience, type SmallBatch, writeAtOnce } from '../store/write-at-o
 
 /**
  * Small batches of several lanes in one transaction: while one is being written, those that come
- * gather for the next. The busier the database, the fewer and larger its transactions; and no two
- * of this process wait for each other's lock of `seq`.
+ * gather for the next. The busier the database, the fewer and larger its transactions, and none
+ * waits for another's lock of `seq`.
  */
 export interface GroupCommit {
   /**
@@ -28,8 +28,9 @@ interface Waiting {
 
 /** Short: what holds up one batch holds up all that are written with it. */
 const PATIENCE: Patience = { statementMs: 3_000, lockMs: 500, rulesMs: 100 };
-/** After an outage each goes alone for so long. */
+/** After an outage each goes alone for so long, doubled with each further one: a try may take 5 s. */
 const REST_MS = 1_000;
+const MAX_DOUBLINGS = 5;
 /** A group ends with the batch that brings it there. */
 const MAX_READINGS = 1_000;
 
@@ -77,8 +78,8 @@ export function createGroupCommit(deps: {
     } catch (error) {
       // Of any other error whoever has the batch at fault will hear.
       if (closed || failureKind(error) !== 'outage') return null;
-      if (failures++ === 0) logger.warn({ err: error }, 'each lane writes its batches alone');
-      restsUntil = performance.now() + REST_MS;
+      if (failures === 0) logger.warn({ err: error }, 'each lane writes its batches alone');
+      restsUntil = performance.now() + REST_MS * 2 ** Math.min(failures++, MAX_DOUBLINGS);
       for (const { resolve } of waiting.splice(0)) resolve(null);
       // The client's pool waits ever longer before it connects again.
       sql.end({ timeout: 0 }).catch(() => {});
