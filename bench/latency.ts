@@ -33,8 +33,8 @@ export const latencySuite: Suite = {
     'alert, which is committed before it is sent. Milliseconds to the alert in the client, from ' +
     'the publish and from its PUBACK, by which the log has it on disk. The first ' +
     `${WARM_UP_SECONDS} s are left out. Kafka has the JVM settings of its own script. ` +
-    'Plain: the same broker, one comparison, the alert at once; no log, no database. CPU of the whole process by alert transition (each goes out on ' +
-    'both) and by reading.',
+    'Plain: the same broker, one comparison, the alert at once; no log, no database. CPU of the ' +
+    'whole process by alert transition (each goes out on both) and by reading.',
   columns: [
     { key: 'p50', title: 'from MQTT p50', digits: 1 },
     { key: 'p99', title: 'p99', digits: 1 },
@@ -71,16 +71,26 @@ async function* measure(cases: readonly string[], { quick }: Around): AsyncGener
       continue;
     }
     const fsync = measureFsync().p99;
-    const kafka = log === 'Kafka' ? await startKafka(SERVICE_JVM) : null;
-    const result = await startPulsegraph(FLEET, kafka?.brokers)
-      .then((target) => run(target, seconds))
-      .finally(() => kafka?.close());
+    const result = await (log === 'Kafka' ? runOnKafka(seconds) : runOurs(seconds));
     const { cpuAlert, cpuReading } = result;
     for (const name of wanted) {
       const way = name.endsWith('MQTT') ? 'MQTT' : 'WebSocket';
       const { p50: plainP50, p99: plainP99 } = plain[way];
       yield { name, ...result[way], plainP50, plainP99, fsync, cpuAlert, cpuReading };
     }
+  }
+}
+
+async function runOurs(seconds: number, brokers?: string[]): Promise<Result> {
+  return await run(await startPulsegraph(FLEET, brokers), seconds);
+}
+
+async function runOnKafka(seconds: number): Promise<Result> {
+  const kafka = await startKafka(SERVICE_JVM);
+  try {
+    return await runOurs(seconds, kafka.brokers);
+  } finally {
+    await kafka.close();
   }
 }
 
