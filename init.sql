@@ -674,11 +674,11 @@ INSERT INTO schema_migrations (version, name) VALUES (19, 'alert wake-ups');
 ALTER TABLE device_state SET (fillfactor = 60);
 INSERT INTO schema_migrations (version, name) VALUES (20, 'room for device states');
 
--- 21: batch functions
+-- 21: lane functions
 -- Moves a partition's watermark and takes its row lock; then locks the rules of users against
 -- change. Refuses where the watermark, or the version of one's rules, is not where the lane left
 -- it, and a reading that is older than the rollups, which wants a mark.
-CREATE OR REPLACE FUNCTION pulsegraph_begin_batch(
+CREATE FUNCTION pulsegraph_begin_batch(
   in_log text, in_topic text, in_partition integer, moved_from bigint, moved_to bigint,
   covered timestamptz, flowing timestamptz, oldest timestamptz,
   users text[], versions integer[], rules_timeout text
@@ -709,7 +709,7 @@ END $$;
 
 
 -- The states of devices, each with a version one above the one it was read at; else it refuses.
-CREATE OR REPLACE FUNCTION pulsegraph_save_states(
+CREATE FUNCTION pulsegraph_save_states(
   users text[], devices text[], partitions integer[], versions bigint[],
   first_seen timestamptz[], newest timestamptz[], last_arrivals timestamptz[],
   places integer[], calm_times timestamptz[], calm_sequences bigint[], texts jsonb[]
@@ -734,8 +734,9 @@ BEGIN
   GET DIAGNOSTICS saved = ROW_COUNT;
   IF saved <> cardinality(users) THEN RAISE EXCEPTION 'another writer moved the state of a device' USING ERRCODE = 'PGB01'; END IF;
 END $$;
+INSERT INTO schema_migrations (version, name) VALUES (21, 'lane functions');
 
-
+-- 22: alert functions
 -- New episodes, and those that were moved or ended; each a JSON array, or null. What is there
 -- already stays as it is. Those whose rule is snoozed on their device are muted: their snoozes are
 -- locked, before any alert, so that nobody ends one without seeing what it has muted.
@@ -809,81 +810,5 @@ BEGIN
   ON CONFLICT (id) DO NOTHING
   RETURNING alert_events.*;
 END $$;
-INSERT INTO schema_migrations (version, name) VALUES (21, 'batch functions');
-
--- 22: alerts by their ids
--- New episodes, and those that were moved or ended; each a JSON array, or null. What is there
--- already stays as it is. Those whose rule is snoozed on their device are muted: their snoozes are
--- locked, before any alert, so that nobody ends one without seeing what it has muted.
-CREATE OR REPLACE FUNCTION pulsegraph_write_alerts(fired json, held json, resolved json)
-RETURNS void LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-BEGIN
-  IF fired IS NOT NULL THEN
-    WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(fired) AS r(
-      id text, user_id text, device_id text, rule_id text, rule_version integer, severity text,
-      message text, key text, operator text, threshold jsonb, value jsonb, time timestamptz,
-      holding_since timestamptz, event_time timestamptz, partition integer, log_offset bigint,
-      sequence_id bigint, arrival_time timestamptz)),
-    snoozed AS MATERIALIZED (
-      SELECT s.user_id, s.device_id, s.rule_id FROM snoozes s
-      WHERE (s.user_id, s.device_id, s.rule_id) IN (SELECT user_id, device_id, rule_id FROM r)
-        AND s.until > clock_timestamp()
-      FOR SHARE)
-    INSERT INTO alerts (id, user_id, device_id, rule_id, rule_version, status, severity, message,
-      key, operator, threshold, value, started_at, last_seen_at, holding_since,
-      partition, "offset", sequence_id, event_time, arrival_time, muted)
-    SELECT id, r.user_id, r.device_id, r.rule_id, rule_version, 'FIRING', severity, message,
-      key, operator, nullif(threshold, 'null'), nullif(value, 'null'), time, time, holding_since,
-      partition, log_offset, sequence_id, event_time, arrival_time, snoozed.user_id IS NOT NULL
-    FROM r LEFT JOIN snoozed USING (user_id, device_id, rule_id)
-    ORDER BY id
-    ON CONFLICT DO NOTHING;
-  END IF;
-  -- By the array of ids, and past the index of those that fire: what a session has planned for a
-  -- few alerts reads all of many by either.
-  IF held IS NOT NULL THEN
-    WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(held) AS r(
-      id text, last_seen_at timestamptz, value jsonb))
-    UPDATE alerts a SET last_seen_at = r.last_seen_at, value = r.value
-    FROM r WHERE a.id = r.id AND a.id = ANY(ARRAY(SELECT id FROM r)) AND a.status <> 'RESOLVED';
-  END IF;
-  IF resolved IS NOT NULL THEN
-    WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(resolved) AS r(
-      id text, resolved_at timestamptz, reason text))
-    UPDATE alerts a SET status = 'RESOLVED', resolved_at = r.resolved_at,
-      resolve_reason = r.reason
-    FROM r WHERE a.id = r.id AND a.id = ANY(ARRAY(SELECT id FROM r)) AND a.status <> 'RESOLVED';
-  END IF;
-END $$;
-
-
--- Appends to the outbox, in the order of their position; what is there already, by id, stays as it
--- is. Takes the lock that keeps seq in commit order, so it comes last in a transaction. Events are
--- muted where their alerts are. Gives those that were not there.
-CREATE OR REPLACE FUNCTION pulsegraph_append_events(events json)
-RETURNS SETOF alert_events LANGUAGE plpgsql AS $$
-BEGIN
-  PERFORM pg_advisory_xact_lock(7205003);
-  RETURN QUERY WITH r AS MATERIALIZED (SELECT * FROM json_to_recordset(events) AS r(
-    position integer, id text, alert_id text, type text, has_value boolean, value jsonb,
-    time timestamptz, actor text, snoozed_until timestamptz, traceparent text))
-  INSERT INTO alert_events (seq, id, alert_id, type, status, user_id, device_id,
-    rule_id, severity, message, key, operator, threshold, value, time, started_at, actor,
-    snoozed_until, muted, traceparent)
-  SELECT nextval('alert_events_seq'), e.* FROM (
-    SELECT r.id, r.alert_id, r.type,
-      CASE r.type WHEN 'FIRED' THEN 'FIRING' WHEN 'RESOLVED' THEN 'RESOLVED' ELSE a.status END,
-      a.user_id, a.device_id, a.rule_id, a.severity, a.message, a.key, a.operator, a.threshold,
-      CASE WHEN r.has_value THEN nullif(r.value, 'null') ELSE a.value END,
-      coalesce(r.time, clock_timestamp()), a.started_at, r.actor, r.snoozed_until, a.muted,
-      r.traceparent
-    FROM r JOIN alerts a ON a.id = r.alert_id
-    -- As in pulsegraph_write_alerts.
-    WHERE a.id = ANY(ARRAY(SELECT alert_id FROM r))
-    ORDER BY r.position) e
-  ON CONFLICT (id) DO NOTHING
-  RETURNING alert_events.*;
-END $$;
-INSERT INTO schema_migrations (version, name) VALUES (22, 'alerts by their ids');
+INSERT INTO schema_migrations (version, name) VALUES (22, 'alert functions');
 COMMIT;

@@ -41,7 +41,7 @@ export function createGroupCommit(deps: {
   logger: Pick<Logger, 'warn'>;
 }): GroupCommit {
   const { model, logger } = deps;
-  let sql = deps.openSql();
+  const sql = deps.openSql();
   let points = undefined as PointTypes | undefined;
   const waiting: Waiting[] = [];
   let isWriting = false;
@@ -81,9 +81,6 @@ export function createGroupCommit(deps: {
       if (failures === 0) logger.warn({ err: error }, 'each lane writes its batches alone');
       restsUntil = performance.now() + REST_MS * 2 ** Math.min(failures++, MAX_DOUBLINGS);
       for (const { resolve } of waiting.splice(0)) resolve(null);
-      // The client's pool waits ever longer before it connects again.
-      sql.end({ timeout: 0 }).catch(() => {});
-      sql = deps.openSql();
       return null;
     }
   }

@@ -54,7 +54,7 @@ export interface LaneDeps {
   /** Opens the lane's own connections, so that a hung one is given up without harm to others. */
   openSql: () => Sql;
   /** Where its small batches are written with those of other lanes. */
-  group?: GroupCommit | undefined;
+  group: GroupCommit;
   partitions: PartitionMaker;
   /** How many partitions the log has. @throws LogUnavailable */
   logPartitions: () => Promise<number>;

@@ -37,7 +37,7 @@ const DEADLINE_MS = 2 * STATEMENT_TIMEOUT_MS;
 export function createPersistentWriter(
   deps: {
     openSql: () => Sql;
-    group?: GroupCommit | undefined;
+    group: GroupCommit;
     model: Model;
     partitions: PartitionMaker;
     logger: Logger;

@@ -1,22 +1,13 @@
 /** SQLSTATE of a batch that can't be written in one message: nothing of it was. */
 export const BATCH_REFUSED = 'PGB01';
 
-/**
+/*
  * What a lane's transaction does but for its readings, whose table is the model's. Functions, as a
  * session plans their statements once, also behind a pooler: a batch of 8 readings and a
  * transition takes Postgres 2.2 ms of CPU instead of 3.3.
- *
- * @param alertSeq the advisory lock that keeps alert_events in commit order
  */
-export function batchFunctions(alertSeq: number): string {
-  return `${BEGIN_BATCH}
 
-${SAVE_STATES}
-
-${alertFunctions(alertSeq)}`;
-}
-
-/** Those of them that join alerts. */
+/** @param alertSeq the advisory lock that keeps alert_events in commit order */
 export function alertFunctions(alertSeq: number): string {
   return `${WRITE_ALERTS}
 
@@ -29,7 +20,7 @@ const BEGIN_BATCH = `
 -- Moves a partition's watermark and takes its row lock; then locks the rules of users against
 -- change. Refuses where the watermark, or the version of one's rules, is not where the lane left
 -- it, and a reading that is older than the rollups, which wants a mark.
-CREATE OR REPLACE FUNCTION pulsegraph_begin_batch(
+CREATE FUNCTION pulsegraph_begin_batch(
   in_log text, in_topic text, in_partition integer, moved_from bigint, moved_to bigint,
   covered timestamptz, flowing timestamptz, oldest timestamptz,
   users text[], versions integer[], rules_timeout text
@@ -60,7 +51,7 @@ END $$;`;
 
 const SAVE_STATES = `
 -- The states of devices, each with a version one above the one it was read at; else it refuses.
-CREATE OR REPLACE FUNCTION pulsegraph_save_states(
+CREATE FUNCTION pulsegraph_save_states(
   users text[], devices text[], partitions integer[], versions bigint[],
   first_seen timestamptz[], newest timestamptz[], last_arrivals timestamptz[],
   places integer[], calm_times timestamptz[], calm_sequences bigint[], texts jsonb[]
@@ -85,6 +76,11 @@ BEGIN
   GET DIAGNOSTICS saved = ROW_COUNT;
   IF saved <> cardinality(users) THEN ${refuse('another writer moved the state of a device')} END IF;
 END $$;`;
+
+/** Those of a partition and its devices. */
+export const LANE_FUNCTIONS = `${BEGIN_BATCH}
+
+${SAVE_STATES}`;
 
 const WRITE_ALERTS = `
 -- New episodes, and those that were moved or ended; each a JSON array, or null. What is there

@@ -96,8 +96,8 @@ export async function saveDeviceStates(
     `INSERT INTO device_state AS d (${COLUMNS})
     SELECT user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at,
       t.rules, calm_time, calm_sequence
-    FROM unnest(${columns}) AS r(user_id, device_id, partition, version, first_seen_at, newest_time, last_arrival_at,
-      text, calm_time, calm_sequence)
+    FROM unnest(${columns}) AS r(user_id, device_id, partition, version,
+      first_seen_at, newest_time, last_arrival_at, text, calm_time, calm_sequence)
     JOIN unnest(${texts}) WITH ORDINALITY AS t(rules, text) USING (text)
     ORDER BY user_id COLLATE "C", device_id COLLATE "C"
     ON CONFLICT (user_id, device_id) DO UPDATE SET

@@ -1,5 +1,5 @@
 import type { Model } from '../domain/model.ts';
-import { alertFunctions, batchFunctions } from './batch-functions.ts';
+import { alertFunctions, LANE_FUNCTIONS } from './batch-functions.ts';
 import { MQTT_ACCOUNTS, mqttAuthSchema } from './mqtt-auth-schema.ts';
 import { CHANNELS } from './notifications.ts';
 import { compression, readings } from './readings-schema.ts';
@@ -53,9 +53,9 @@ export function migrations(model: Model): Migration[] {
     { version: 18, name: 'calm rules', sql: CALM_RULES },
     { version: 19, name: 'alert wake-ups', sql: ALERT_WAKE_UPS },
     { version: 20, name: 'room for device states', sql: STATE_ROOM },
-    { version: 21, name: 'batch functions', sql: batchFunctions(LOCKS.alertSeq) },
-    // As they are now, for a schema that has them from before.
-    { version: 22, name: 'alerts by their ids', sql: alertFunctions(LOCKS.alertSeq) },
+    { version: 21, name: 'lane functions', sql: LANE_FUNCTIONS },
+    // A schema of before has others of these names, which version 21 had made.
+    { version: 22, name: 'alert functions', sql: alertFunctions(LOCKS.alertSeq) },
   ];
 }
 
